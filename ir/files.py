@@ -1,0 +1,57 @@
+"""Writing files so that nothing is ever half written or lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .diagnostics import GrowcError
+
+
+def write_files(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
+    """Write all files, or none: each to a temporary file beside its place, then all renamed.
+
+    Raises :class:`GrowcError` if a file exists and ``overwrite`` is false, or cannot be written;
+    existing files are then as before.
+    """
+    refuse_existing(contents, overwrite=overwrite)
+    ready: list[tuple[Path, Path]] = []
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            ready.append((Path(name), path))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+        for temporary, path in ready:
+            temporary.replace(path)
+    except OSError as error:
+        raise GrowcError(
+            f"{error.filename2 or path}: cannot be written ({error.strerror or error})",
+            help="nothing was changed; check the folder, its permissions and the free space",
+        ) from error
+    finally:
+        for temporary, _ in ready:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(paths: Mapping[Path, object] | list[Path], *, overwrite: bool) -> None:
+    """Raise :class:`GrowcError` if one of the files exists and must not be overwritten."""
+    for path in paths:
+        if path.is_dir():
+            raise GrowcError(f"{path}: is a folder, so no file can be written there")
+        if path.exists() and not overwrite:
+            raise GrowcError(f"{path}: already exists", help="use --force to overwrite it")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

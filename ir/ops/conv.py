@@ -1,0 +1,115 @@
+"""Convolutions and the linear layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..attributes import Bool, Int, Padding, Pads, PerAxis, attr
+from ..types import TensorType
+from .base import Init, Op, ParamSpec, ShapeError, checked, register, require_spatial
+from .window import resolve_padding, window_output
+
+
+def fan_in_uniform(fan_in: int) -> Init:
+    """PyTorch's default for convolutions and linear layers: uniform within ±1/sqrt(fan_in)."""
+    return Init("uniform", 1.0 / math.sqrt(fan_in))
+
+
+@dataclass(frozen=True)
+class Conv(Op):
+    """Cross-correlation with ``channels`` filters over the spatial axes, zero padding."""
+
+    rank: ClassVar[int]
+
+    channels: int = attr(Int(1), doc="number of filters: channels of the result")
+    kernel: Any = attr(PerAxis(1), 3, doc="window size, for every axis or one for each")
+    stride: Any = attr(PerAxis(1), 1, doc="step of the window")
+    padding: Any = attr(Padding(), "same", doc='zeros around: "same", "valid" or numbers')
+    dilation: Any = attr(PerAxis(1), 1, doc="distance between the window's taps")
+    groups: int = attr(Int(1), 1, doc="channel groups that do not see each other")
+    bias: bool = attr(Bool(), True, doc="whether a learned constant is added to every channel")
+
+    @property
+    def pads(self) -> Pads:
+        """Begin and end padding of every spatial axis, in numbers."""
+        return resolve_padding(self.padding, self.kernel, self.dilation)
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        require_spatial(self, x, self.rank)
+        for what, count in (("input", x.shape[0]), ("output", self.channels)):
+            if count % self.groups:
+                raise ShapeError(
+                    f"`groups={self.groups}` does not divide the {count} {what} channels "
+                    f"of `{self.name}`"
+                )
+        spatial = window_output(
+            self.name, x.shape[1:], self.kernel, self.stride, self.pads, self.dilation
+        )
+        return checked(x.with_shape(self.channels, *spatial))
+
+    def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:
+        per_group = operands[0].shape[0] // self.groups
+        init = fan_in_uniform(per_group * math.prod(self.kernel))
+        weight = ParamSpec("weight", (self.channels, per_group, *self.kernel), init)
+        return (weight, ParamSpec("bias", (self.channels,), init)) if self.bias else (weight,)
+
+    def macs(self, operands: tuple[TensorType, ...], result: TensorType) -> int:
+        per_group = operands[0].shape[0] // self.groups
+        taps = math.prod(int(k) for k in self.kernel)
+        return per_group * taps * result.size
+
+
+@register
+@dataclass(frozen=True)
+class Conv1d(Conv):
+    """Convolution over one spatial axis: [channels, length]."""
+
+    name: ClassVar[str] = "conv1d"
+    rank: ClassVar[int] = 1
+
+
+@register
+@dataclass(frozen=True)
+class Conv2d(Conv):
+    """Convolution over two spatial axes: [channels, height, width]."""
+
+    name: ClassVar[str] = "conv2d"
+    rank: ClassVar[int] = 2
+
+
+@register
+@dataclass(frozen=True)
+class Conv3d(Conv):
+    """Convolution over three spatial axes: [channels, depth, height, width]."""
+
+    name: ClassVar[str] = "conv3d"
+    rank: ClassVar[int] = 3
+
+
+@register
+@dataclass(frozen=True)
+class Linear(Op):
+    """Affine map of the last axis: y = W·x + b."""
+
+    name: ClassVar[str] = "linear"
+
+    features: int = attr(Int(1), doc="size of the result's last axis")
+    bias: bool = attr(Bool(), True, doc="whether a learned constant is added")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if x.rank == 0:
+            raise ShapeError(f"`linear` takes a tensor with at least one axis, not {x}")
+        return checked(x.with_shape(*x.shape[:-1], self.features))
+
+    def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:
+        fan_in = operands[0].shape[-1]
+        init = fan_in_uniform(fan_in)
+        weight = ParamSpec("weight", (self.features, fan_in), init)
+        return (weight, ParamSpec("bias", (self.features,), init)) if self.bias else (weight,)
+
+    def macs(self, operands: tuple[TensorType, ...], result: TensorType) -> int:
+        return operands[0].shape[-1] * result.size
