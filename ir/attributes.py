@@ -142,7 +142,7 @@ class Choice(Kind):
         if value not in self.words:
             hint = did_you_mean(value, self.words) if isinstance(value, str) else None
             raise BadValue(self.expects + (f" ({hint})" if hint else ""))
-        return value  # type: ignore[return-value]
+        return str(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Ints(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class PerAxis(Kind):
-    """One whole number for every spatial axis: ``3`` or ``[3, 5]``. Length: the owner's ``rank``."""
+    """One whole number per spatial axis: ``3`` or ``[3, 5]``. Length: the owner's ``rank``."""
 
     low: int = 1
     rank: int = 0

@@ -28,7 +28,7 @@ def write_files(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> N
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
+            Path(name).chmod(0o666 & ~_umask())
         for temporary, path in ready:
             temporary.replace(path)
     except OSError as error:

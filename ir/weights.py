@@ -96,10 +96,9 @@ def read_file(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            stored = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            _check_fit(
-                path, graph, {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in stored.items()}
-            )
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            stored = {n: (tuple(v.get_shape()), v.get_dtype()) for n, v in slices.items()}
+            _check_fit(path, graph, stored)
             return Weights({name: file.get_tensor(name) for name in graph.parameters()})
     except SafetensorError as error:
         raise GrowcError(
@@ -141,9 +140,8 @@ def _check_fit(path: Path, graph: Graph, stored: dict[str, tuple[tuple[int, ...]
             )
         elif dtype != "F32":
             problems.append(f"`{name}` has element type {dtype}, not F32")
-    problems += [
-        f"`{name}` belongs to no node of the network" for name in stored if name not in wanted
-    ]
+    strangers = [name for name in stored if name not in wanted]
+    problems += [f"`{name}` belongs to no node of the network" for name in strangers]
     if problems:
         shown = problems[:5]
         if len(problems) > 5:
