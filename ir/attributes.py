@@ -46,7 +46,12 @@ class Kind:
         raise NotImplementedError
 
     def show(self, value: Any) -> str:
+        """The value as ``.arch`` text."""
         return show_value(value)
+
+    def show_option(self, value: Any) -> str:
+        """The value as a pipeline's text, where words need no quotes."""
+        return self.show(value)
 
 
 def show_value(value: object) -> str:
@@ -68,13 +73,16 @@ def is_int(value: object) -> TypeGuard[int]:
 
 @dataclasses.dataclass(frozen=True)
 class Int(Kind):
-    """A whole number from ``low`` to ``high``."""
+    """A whole number from ``low`` to ``high``, even if ``even``."""
 
     low: int = 1
     high: int = MAX_INT
+    even: bool = False
 
     @property
     def expects(self) -> str:  # type: ignore[override]
+        if self.even:
+            return f"an even number of at least {self.low}"
         if self.high != MAX_INT:
             return f"a whole number from {self.low} to {self.high}"
         if self.low == -MAX_INT:
@@ -83,6 +91,8 @@ class Int(Kind):
 
     def read(self, value: object) -> int:
         if not is_int(value) or not self.low <= value <= self.high:
+            raise BadValue(self.expects)
+        if self.even and value % 2:
             raise BadValue(self.expects)
         return value
 
@@ -142,6 +152,9 @@ class Choice(Kind):
         if value not in self.words:
             hint = did_you_mean(value, self.words) if isinstance(value, str) else None
             raise BadValue(self.expects + (f" ({hint})" if hint else ""))
+        return str(value)
+
+    def show_option(self, value: Any) -> str:
         return str(value)
 
 

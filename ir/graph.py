@@ -67,6 +67,7 @@ class Graph:
         self._order: list[str] | None = None
         self._dirty: set[str] = set()
         self._last_number: dict[str, int] = {}
+        self._sharing: dict[str, None] = {}
 
     # ---- reading
 
@@ -170,6 +171,14 @@ class Graph:
                 found.setdefault(key, spec)
         return found
 
+    def is_tied(self, name: str) -> bool:
+        """Whether a node shares a parameter with another node."""
+        node = self._nodes[name]
+        if node.shared:
+            return True
+        used = {key for other in self._sharing for key in self._nodes[other].shared.values()}
+        return any(key in used for key, _ in self.params_of(name)) if used else False
+
     def parameter_count(self) -> int:
         """Number of trainable numbers; a shared parameter counts once."""
         return sum(math.prod(s.shape) for s in self.parameters().values() if s.trainable)
@@ -191,6 +200,7 @@ class Graph:
         twin._order = self._order
         twin._dirty = set(self._dirty)
         twin._last_number = dict(self._last_number)
+        twin._sharing = dict(self._sharing)
         return twin
 
     def fresh(self, base: str) -> str:
@@ -264,11 +274,12 @@ class Graph:
         keys = {key for key, _ in self.params_of(name)}
         self._graph.remove_node(name)
         del self._nodes[name]
+        self._sharing.pop(name, None)
         self._dirty.discard(name)
         if name in self._inputs:
             self._inputs.remove(name)
         self._order = None
-        tied = {key for node in self._nodes.values() for key in node.shared.values()}
+        tied = {key for other in self._sharing for key in self._nodes[other].shared.values()}
         for key in keys - tied:
             if key.rpartition(".")[0] not in self._nodes:
                 self.weights.pop(key, None)
@@ -299,6 +310,8 @@ class Graph:
             raise ValueError(f"{node.name!r} is not a valid node name")
         self._nodes[node.name] = node
         self._graph.add_node(node.name)
+        if node.shared:
+            self._sharing[node.name] = None
         self._connect(node)
 
     def _connect(self, node: Node) -> None:

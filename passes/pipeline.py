@@ -1,0 +1,131 @@
+"""Pipelines as text: ``r2wider{filters=16, at=stage2.*}, r2deeper``."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ..ir import Diagnostic, GrowcError, Source, Span
+from ..ir.attributes import BadArgument
+from ..ir.diagnostics import did_you_mean
+from .base import PASSES, Pass
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?(?=[\s,\]}]|\Z)")
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+# A name or a pattern; brackets may stand inside it, as in layer[12].*
+_WORD = re.compile(r"[\w.*?!-]+(\[[^\],{}\s]*\][\w.*?!-]*)*")
+_SPACE = re.compile(r"\s*")
+
+
+def parse_pipeline(text: str, name: str = "--pass") -> list[Pass]:
+    """Passes of a comma-separated pipeline, in order.
+
+    Raises :class:`GrowcError` with the place in ``text`` of an unknown pass, an unknown or
+    unfitting option, or a syntax error.
+    """
+    return _Reader(Source(name, text)).pipeline()
+
+
+@dataclass
+class _Reader:
+    source: Source
+    at: int = 0
+
+    def pipeline(self) -> list[Pass]:
+        passes = [self.one_pass()]
+        while self._take(","):
+            passes.append(self.one_pass())
+        if self.at < len(self.source.text):
+            self._fail("a comma is missing between two passes", self.at)
+        return passes
+
+    def one_pass(self) -> Pass:
+        start, name = self._match(_NAME, "a pass's name is missing here")
+        cls = PASSES.get(name)
+        if cls is None:
+            known = ", ".join(PASSES)
+            self._fail(
+                f"no pass is called `{name}`",
+                start,
+                did_you_mean(name, PASSES) or f"passes: {known}",
+            )
+        places: dict[str, int] = {}
+        options: dict[str, Any] = {}
+        if self._take("{") and not self._take("}"):
+            while True:
+                at, key = self._match(_NAME, "an option's name is missing here")
+                if not self._take("="):
+                    self._fail(f"write `=` and a value after `{key}`", self.at)
+                if key in options:
+                    self._fail(f"`{key}` is given twice", at)
+                places[key] = at
+                options[key] = self._value()
+                if self._take("}"):
+                    break
+                if not self._take(","):
+                    self._fail("options are separated by commas and end with `}`", self.at)
+        try:
+            return cls.build([], options)
+        except BadArgument as error:
+            where = places.get(str(error.where), start)
+            message = error.message.replace("has no argument", "has no option")
+            self._fail(message, where, error.help)
+
+    def _value(self) -> Any:
+        if self._take("["):
+            items = []
+            while not self._take("]"):
+                items.append(self._value())
+                if not self._take(",") and not self._peek("]"):
+                    self._fail("a list's items are separated by commas and end with `]`", self.at)
+            return items
+        start, text = self._match(_STRING, None)
+        if text:
+            try:
+                return json.loads(text)
+            except ValueError:
+                self._fail("this text has an escape that does not exist", start)
+        start, text = self._match(_NUMBER, None)
+        if text:
+            is_int = text.lstrip("+-").isdigit()
+            if len(text) > 30:
+                self._fail("this number is too long", start)
+            return int(text) if is_int else float(text)
+        _, text = self._match(_WORD, "a value is missing here")
+        return {"true": True, "false": False}.get(text, text)
+
+    def _skip(self) -> None:
+        match = _SPACE.match(self.source.text, self.at)
+        assert match is not None
+        self.at = match.end()
+
+    def _peek(self, sign: str) -> bool:
+        self._skip()
+        return self.source.text.startswith(sign, self.at)
+
+    def _take(self, sign: str) -> bool:
+        if not self._peek(sign):
+            return False
+        self.at += len(sign)
+        self._skip()
+        return True
+
+    def _match(self, pattern: re.Pattern[str], otherwise: str | None) -> tuple[int, str]:
+        self._skip()
+        start = self.at
+        match = pattern.match(self.source.text, start)
+        if match is None:
+            if otherwise is None:
+                return start, ""
+            self._fail(otherwise, start)
+        self.at = match.end()
+        self._skip()
+        return start, match.group()
+
+    def _fail(self, message: str, at: int, help: str | None = None) -> NoReturn:
+        match = _WORD.match(self.source.text, at)
+        end = match.end() if match else at + 1
+        raise GrowcError(Diagnostic(message, Span(self.source, at, end), help))

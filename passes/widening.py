@@ -1,0 +1,228 @@
+"""Widening a layer that stands in a plain chain, by filters concatenated to its own (R2R C.1).
+
+    layer → norm → activation → … → layer
+
+The first layer gets new output channels in two equal halves, [W; V; V]; what stands between
+treats channels one by one; the next layer reads the new channels with opposite signs, so that
+its old outputs do not change: [U β -β] · [h; v; v] = U·h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..ir import Graph
+from ..ir.ops import (
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Elementwise,
+    Flatten,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Linear,
+    Op,
+    Pad,
+    Pool,
+    Slice,
+    Softmax,
+)
+from ..ir.ops.pool import GlobalPool
+from ..ir.weights import Array, generator
+from .r2r import new_weight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """A layer that can be widened: what its channels pass through, and the layers that read them.
+
+    ``repeat`` gives, for every node, how many numbers of its channel axis stand for one channel
+    of the first layer: more than one after a flatten.
+    """
+
+    producer: str
+    through: tuple[str, ...]
+    consumers: tuple[str, ...]
+    repeat: dict[str, int]
+
+
+def width_of(op: Op) -> int:
+    """Output channels of a layer."""
+    return op.channels if isinstance(op, Conv) else op.features  # type: ignore[attr-defined]
+
+
+def is_layer(op: Op) -> bool:
+    """Whether an op mixes channels by weights, so that it can begin or end a chain."""
+    return isinstance(op, (Conv, Linear))
+
+
+def trace(graph: Graph, producer: str, filters: int) -> Chain | str:
+    """Follow a layer's channels to the layers that read them, or say why they can't grow."""
+    first = graph.node(producer)
+    if isinstance(first.op, Conv) and first.op.groups > 1:
+        return f"`{producer}` is a grouped convolution"
+    if graph.is_tied(producer):
+        return f"the weights of `{producer}` are shared with another node"
+    axis = 0 if isinstance(first.op, Conv) else first.type.rank - 1
+    through: list[str] = []
+    consumers: list[str] = []
+    repeat = {producer: 1}
+    waiting = [(producer, axis)]
+    while waiting:
+        at, axis = waiting.pop(0)
+        users = graph.consumers(at)
+        if graph.is_output(at):
+            return f"its channels are the network's output, through `{at}`"
+        if not users:
+            return f"nothing reads `{at}`"
+        for user, _ in users:
+            if user in repeat:
+                continue
+            step = _step(graph, at, user, axis, repeat[at], filters)
+            if isinstance(step, str):
+                return step
+            numbers, new_axis = step
+            repeat[user] = numbers
+            if new_axis is None:
+                consumers.append(user)
+            else:
+                through.append(user)
+                waiting.append((user, new_axis))
+    return Chain(producer, tuple(through), tuple(consumers), repeat)
+
+
+def _step(
+    graph: Graph, at: str, user: str, axis: int, repeat: int, filters: int
+) -> tuple[int, int | None] | str:
+    """How the channels pass a node: (numbers per channel, their axis), axis None at a layer that
+    reads them. Or the reason why they can't."""
+    node, source = graph.node(user), graph.node(at).type
+    op = node.op
+    called = f"`{user}` ({op.name})"
+    if graph.is_tied(user):
+        return f"the weights of {called} are shared with another node"
+    if isinstance(op, Conv):
+        if axis != 0:
+            return f"{called} does not read the channels that would grow"
+        if op.groups == 1:
+            return repeat, None
+        if op.groups == source.shape[0] == op.channels:
+            return repeat, 0
+        return f"{called} reads the channels in {op.groups} groups"
+    if isinstance(op, Linear):
+        return (
+            (repeat, None)
+            if axis == source.rank - 1
+            else (f"{called} acts on another axis than the channels")
+        )
+    if isinstance(op, Elementwise):
+        return repeat, axis
+    if isinstance(op, Dropout):
+        if op.p == 0:
+            return repeat, axis
+        return (
+            f"{called} draws a different mask for each half of the new channels, so the function "
+            "would change in train mode"
+        )
+    if isinstance(op, (BatchNorm, InstanceNorm)):
+        return (repeat, axis) if axis == 0 else f"{called} would mix the new channels in"
+    if isinstance(op, (Pool, AdaptivePool, GlobalPool)) and axis == 0:
+        return repeat, axis
+    if isinstance(op, GroupNorm) and axis == 0:
+        size = source.shape[0] // op.groups
+        if (filters * repeat // 2) % size:
+            return (
+                f"{called} has groups of {size} channels: half of the new ones, "
+                f"{filters * repeat // 2}, must fill whole groups"
+            )
+        return repeat, axis
+    if isinstance(op, (LayerNorm, Softmax)):
+        return f"{called} relates all channels to each other, so new ones would change the old"
+    if isinstance(op, Flatten):
+        begin = op.axis % source.rank
+        if begin > axis:
+            return repeat, axis
+        if begin == axis:
+            return repeat * graph.node(user).type.shape[axis] // source.shape[axis], axis
+    if isinstance(op, Pad) and op.widths(source)[axis] == (0, 0):
+        return repeat, axis
+    if isinstance(op, Slice) and op.bounds(source)[0] != axis:
+        return repeat, axis
+    return f"its channels reach {called}, which fixes their number"
+
+
+def widen(graph: Graph, chains: Sequence[tuple[Chain, int]], init: str, seed: int) -> None:
+    """Give the first layer of every chain that many new channels, in place."""
+    wider_out: dict[str, int] = {}
+    wider_in: dict[str, int] = {}
+    for chain, count in chains:
+        for name in (chain.producer, *chain.through):
+            wider_out[name] = count * chain.repeat[name]
+        for name in chain.consumers:
+            wider_in[name] = count * chain.repeat[name]
+    for name in dict.fromkeys([*wider_out, *wider_in]):
+        op = graph.node(name).op
+        if is_layer(op) and not _is_depthwise(graph, name):
+            _widen_layer(graph, name, wider_out.get(name, 0), wider_in.get(name, 0), init, seed)
+        else:
+            _widen_between(graph, name, wider_out[name])
+    for name, count in wider_out.items():
+        graph.set_op(name, _wider_op(graph, name, count))
+
+
+def _is_depthwise(graph: Graph, name: str) -> bool:
+    op = graph.node(name).op
+    return isinstance(op, Conv) and op.groups > 1
+
+
+def _wider_op(graph: Graph, name: str, count: int) -> Op:
+    op = graph.node(name).op
+    if isinstance(op, Conv):
+        groups = op.groups + count if op.groups > 1 else 1
+        return replace(op, channels=op.channels + count, groups=groups)
+    if isinstance(op, Linear):
+        return replace(op, features=op.features + count)
+    if isinstance(op, GroupNorm):
+        channels = graph.node(name).type.shape[0]
+        return replace(op, groups=op.groups + count * op.groups // channels)
+    return op
+
+
+def _widen_layer(graph: Graph, name: str, out: int, inward: int, init: str, seed: int) -> None:
+    """[[W, β, -β], [V, …], [V, …]]: old rows read new channels with opposite signs; new rows are
+    random, in equal halves; what was there stays in the leading corner."""
+    for key, spec in graph.params_of(name):
+        old = graph.weights[key]
+        if spec.role == "bias":
+            graph.weights[key] = np.concatenate([old, np.zeros(out, np.float32)])
+            continue
+        rows, columns, *window = old.shape
+        # The seed also depends on the shape, so that widening twice draws new numbers.
+        rng = generator(seed, key, str(old.shape))
+        new = new_weight(init, (rows + out, columns + inward, *window), old, rng)
+        new[:rows, :columns] = old
+        half = columns + inward // 2
+        new[:rows, half:] = -new[:rows, columns:half]
+        middle = rows + out // 2
+        new[middle:] = new[rows:middle]
+        graph.weights[key] = new
+
+
+def _widen_between(graph: Graph, name: str, count: int) -> None:
+    """New channels of normalizations start neutral, those of depthwise kernels random and equal."""
+    for key, spec in graph.params_of(name):
+        old = graph.weights[key]
+        graph.weights[key] = np.concatenate([old, _between(spec.role, old, count)])
+
+
+def _between(role: str, old: Array, count: int) -> Array:
+    if old.ndim > 1:  # a depthwise kernel: repeat old filters, the same ones in both halves
+        picked = old[np.arange(count // 2) % len(old)]
+        return np.concatenate([picked, picked])
+    value = 1.0 if role in ("weight", "running_var") else 0.0
+    return np.full(count, value, np.float32)
