@@ -8,19 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..ir import OPS, Diagnostic, Graph, GrowcError, Source, Span, TensorType
+from ..ir import OPS, Diagnostic, Graph, GrowcError, Node, Source, Span, TensorType, names
 from ..ir.diagnostics import did_you_mean, plural
-from ..ir.names import is_valid
 from ..ir.types import DTYPES, MAX_DIMENSION, MAX_ELEMENTS
 from . import syntax as s
 from . import values as v
-from .expressions import Evaluator, Frame, Stop, TooMany
+from .expressions import SIZE_OF_STEP, Evaluator, Frame, Stop, TooMany
 from .naming import Namer, bound_names, bound_once
 from .values import POISON, Tensor, Value, ValueProblem
 
 MAX_BLOCK_DEPTH = 40
 MAX_REPEAT = 100_000
-MAX_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,6 @@ class _Elaborator(Evaluator):
         self.blocks: dict[str, tuple[s.Block, Source]] = {}
         self.calling: list[str] = []
         self.called: set[str] = set()
-        self.steps = 0
         self.weights: WeightsBinding | None = None
         self.warnings: list[Diagnostic] = []
 
@@ -185,6 +182,7 @@ class _Elaborator(Evaluator):
         if len(self.calling) >= MAX_BLOCK_DEPTH:
             self.fail(f"blocks are nested more than {MAX_BLOCK_DEPTH} deep", callee)
         arguments = self._bind_arguments(block, positional, named, callee)
+        self.spend((block.body.end - block.body.start) // SIZE_OF_STEP, callee)
         instance = namer.outer(name) if outer else namer.inner(name)
         caller = self.frame
         self.called.add(name)
@@ -295,15 +293,15 @@ class _Elaborator(Evaluator):
                     or (f"it has {', '.join(known)}" if known else "it has none"),
                 )
         self.graph.name = net.name.text
-        if not is_valid(net.name.text):
+        if not names.is_valid(net.name.text):
             self.report("this cannot be the name of a net", net.name)
         self.frame = Frame(self.frame.source, "", bound_once(net.body, known))
         given: dict[str, tuple[Value, s.Piece]] = {}
         for parameter in net.parameters:
             name = parameter.name.text
             if name in hyperparameters:
-                self._check_hyperparameter(parameter, hyperparameters[name])
-                given[name] = (hyperparameters[name], parameter.name)
+                value = self._hyperparameter(parameter, hyperparameters[name])
+                given[name] = (value, parameter.name)
             elif parameter.default is None:
                 self.report(
                     f"the net needs a value for `{name}`",
@@ -312,39 +310,59 @@ class _Elaborator(Evaluator):
                 )
                 given[name] = (POISON, parameter.name)
         self._set_parameters(net.parameters, given)
-        try:
+        with contextlib.suppress(Stop):  # a `return`, which has been reported
             self.body(net.body)
-        except _Returned:
-            raise AssertionError("return is refused in nets") from None
         if not self.graph.outputs and not self.diagnostics:
             self.report("this net has no output", net.name, "end it with `output y = …`")
         if not self.diagnostics:
-            self._check_shared()
+            self._check_parameter_names()
+        if not self.diagnostics:
             self._warn_unused(net)
 
-    def _check_hyperparameter(self, parameter: s.Parameter, value: Any) -> None:
+    def _hyperparameter(self, parameter: s.Parameter, given: object) -> Value:
+        """A value from outside, checked."""
+        what = f"the hyperparameter `{parameter.name.text}`"
+        try:
+            value = v.from_outside(given)
+        except TypeError:
+            raise GrowcError(
+                f"{what} must be a number, a text, true, false or a list of them, "
+                f"not {type(given).__name__}"
+            ) from None
+        except ValueProblem as problem:
+            raise GrowcError(f"{what} cannot be used: {problem.message}") from None
         declared = parameter.type.text if parameter.type else ""
         if declared and v.is_type(declared) and not v.fits(value, declared):
-            raise GrowcError(
-                f"the hyperparameter `{parameter.name.text}` must be {declared}, "
-                f"not {v.shown(value)}"
-            )
+            raise GrowcError(f"{what} must be {declared}, not {v.shown(value)}")
+        return value
 
-    def _check_shared(self) -> None:
-        """Nodes that share a parameter must agree on its shape."""
-        users: dict[str, tuple[str, tuple[int, ...]]] = {}
+    def _check_parameter_names(self) -> None:
+        """Nodes that share a parameter agree on its shape, and no node is called like one."""
+        for node in self.graph:
+            owner = names.scope_of(node.name)
+            if owner in self.graph and node.name in dict(self.graph.params_of(owner)):
+                self._node_problem(node, f"a parameter of `{owner}` is called `{node.name}`")
         if not any(node.shared for node in self.graph):
             return
+        users: dict[str, tuple[str, tuple[int, ...]]] = {}
         for node in self.graph:
             for key, spec in self.graph.params_of(node.name):
                 first, shape = users.setdefault(key, (node.name, spec.shape))
-                if shape != spec.shape and node.origin is not None:
-                    place = s.Piece(node.origin.start, node.origin.end)
-                    self.report(
+                if shape != spec.shape:
+                    self._node_problem(
+                        node,
                         f"the shared parameter `{key}` has shape {list(shape)} in `{first}`, "
                         f"but `{node.name}` needs {list(spec.shape)}",
-                        place,
                     )
+                elif key in self.graph:
+                    self._node_problem(
+                        node,
+                        f"`{key}` is a node, not a parameter",
+                        f"a parameter is a node's name and its role, such as `{key}.{spec.role}`",
+                    )
+
+    def _node_problem(self, node: Node, message: str, help: str | None = None) -> None:
+        self.diagnostics.append(Diagnostic(message, node.origin, help))
 
     def _warn_unused(self, net: s.Net) -> None:
         used = set(self.graph.outputs.values())
@@ -370,14 +388,7 @@ class _Elaborator(Evaluator):
     def body(self, body: s.Body) -> None:
         """Elaborate statements; after a mistake, go on with the next one."""
         for statement in body.statements:
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                self.report(
-                    f"this runs more than {MAX_STEPS:,} statements",
-                    statement,
-                    "is a loop too long?",
-                )
-                raise TooMany
+            self.spend(1, statement)
             try:
                 self._STATEMENTS[type(statement)](self, statement)
             except Stop:
@@ -387,12 +398,11 @@ class _Elaborator(Evaluator):
                     raise
                 if isinstance(statement, s.OutputStatement):
                     self.frame.variables.setdefault(statement.name.text, POISON)
+            except RecursionError:
+                self.report("this is nested too deeply", statement, "put inner parts into blocks")
 
     def _bind(self, statement: s.Bind) -> None:
         targets = statement.targets
-        for target in targets:
-            if target.text in ("true", "false", "not", "and", "or"):
-                self.fail(f"`{target.text}` cannot be assigned to", target)
         label = targets[0].text
         one = len(targets) == 1 and label in self.frame.once
         value = self.evaluate(statement.value, self._namer(label if one else None), outer=True)
@@ -449,7 +459,7 @@ class _Elaborator(Evaluator):
         name = statement.name.text
         if name in self.graph.outputs:
             self.fail(f"two outputs are called `{name}`", statement.name)
-        if not is_valid(name):
+        if not names.is_valid(name):
             self.fail("this cannot be the name of an output", statement.name)
         if statement.value is None:
             value = self.evaluate(statement.name, self._namer(None))
@@ -457,6 +467,8 @@ class _Elaborator(Evaluator):
             value = self.evaluate(statement.value, self._namer(name), outer=True)
         if not isinstance(value, Tensor):
             self.fail(f"an output is a tensor, not {v.kind_of(value)}", statement)
+        if name in self.graph.inputs and name != value.node:
+            self.fail(f"the input is called `{name}` already", statement.name, "rename one of them")
         self.graph.set_output(name, value.node)
         if name not in self.frame.once:
             self.frame.variables.setdefault(name, value)
@@ -477,8 +489,9 @@ class _Elaborator(Evaluator):
         if not self.calling:
             self.fail("only a block returns", statement, "write `output name = …`")
         one = len(statement.values) == 1
-        values = [self.evaluate(e, self._namer(None), outer=one) for e in statement.values]
-        raise _Returned(values[0] if one else values)
+        values = statement.values
+        whole = values[0] if one else s.ListOf(values[0].start, values[-1].end, values)
+        raise _Returned(self.evaluate(whole, self._namer(None), outer=one))
 
     def _repeat(self, statement: s.Repeat) -> None:
         values = self.evaluate(statement.values, self._namer(None))
@@ -495,8 +508,9 @@ class _Elaborator(Evaluator):
                 f"this repeats {values.stop - values.start:,} times; the limit is {MAX_REPEAT:,}",
                 statement.values,
             )
+        cost = 1 + (statement.body.end - statement.body.start) // SIZE_OF_STEP
         for value in values:
-            self.steps += 1
+            self.spend(cost, statement.values)
             if statement.variable is not None:
                 self.frame.variables[statement.variable.text] = value
             self.body(statement.body)

@@ -19,6 +19,8 @@ from .diagnostics import did_you_mean
 REQUIRED: Any = dataclasses.MISSING
 
 MAX_INT = 2**31 - 1
+MAX_FLOAT = 3.4028234663852886e38
+"""The largest float32: what backends can hold."""
 
 
 class BadValue(ValueError):
@@ -122,7 +124,7 @@ class Float(Kind):
         except OverflowError:
             raise BadValue(self.expects) from None
         too_low = number <= self.low if self.open else number < self.low
-        if not math.isfinite(number) or too_low or number >= self.below:
+        if not abs(number) <= MAX_FLOAT or too_low or number >= self.below:
             raise BadValue(self.expects)
         return number
 
@@ -273,6 +275,9 @@ class Optional(Kind):
 
     def show(self, value: Any) -> str:
         return self.kind.show(value)
+
+    def show_option(self, value: Any) -> str:
+        return self.kind.show_option(value)
 
 
 _BARE = re.compile(r"[\w.*?!-]+(\[[^\],{}]*\][\w.*?!-]*)*\Z")

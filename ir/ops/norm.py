@@ -88,6 +88,12 @@ class GroupNorm(Op):
             raise ShapeError(
                 f"`group_norm(groups={self.groups})` does not divide the {x.shape[0]} channels"
             )
+        if x.size == self.groups:
+            raise ShapeError(
+                f"`group_norm(groups={self.groups})` of {x} would normalize single numbers, "
+                "which gives zeros",
+                "use fewer groups",
+            )
         return x
 
     def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:

@@ -1,0 +1,82 @@
+"""From a trained module back to the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..ir import Graph, GrowcError, Weights
+from .registry import shortened
+
+
+def weights_of(graph: Graph, module: nn.Module) -> Weights:
+    """The module's present parameters and running statistics under the graph's names.
+
+    For float32 on the CPU the arrays are views: they share the module's memory, and training goes
+    on changing them. From other devices and types they are float32 copies. The module is one from
+    :func:`to_torch`, also compiled or wrapped for distributed training, or any module with the
+    same names.
+
+    Raises :class:`GrowcError` naming every parameter that is missing or has another shape.
+    """
+    found: dict[str, Tensor] = {}
+    problems: list[str] = []
+    for key, path, shape, tensor in _named(graph, _unwrapped(module)):
+        if tensor is None:
+            problems.append(f"`{path}` is missing")
+        elif tuple(tensor.shape) != shape:
+            problems.append(f"`{path}` has shape {list(tensor.shape)}, not {list(shape)}")
+        elif key in found and found[key].data_ptr() != tensor.data_ptr():
+            problems.append(f"`{path}` is no longer tied to the other uses of `{key}`")
+        else:
+            found[key] = tensor
+    if problems:
+        raise GrowcError(
+            f"the module does not fit the graph `{graph.name}`: {shortened(problems)}",
+            help="use a module made by growc.to_torch from this very graph",
+        )
+    return Weights(
+        {key: tensor.detach().to("cpu", torch.float32).numpy() for key, tensor in found.items()}
+    )
+
+
+def with_weights_of(graph: Graph, module: nn.Module) -> Graph:
+    """A copy of the graph that holds the module's present values, as :func:`weights_of` does.
+
+    Raises :class:`GrowcError` if the module does not fit.
+    """
+    twin = graph.copy()
+    twin.weights.update(weights_of(graph, module))
+    return twin
+
+
+def _named(
+    graph: Graph, module: nn.Module
+) -> Iterator[tuple[str, str, tuple[int, ...], Tensor | None]]:
+    """(store name, name in the module, shape, tensor or None) of every parameter of every node.
+
+    Looked up by node and role, as a tied parameter has its store name at one node only.
+    """
+    modules = dict(module.named_modules(remove_duplicate=False))
+    for node in graph:
+        holder = modules.get(node.name)
+        for key, spec in graph.params_of(node.name):
+            tensor = None
+            if holder is not None:
+                tensor = holder._parameters.get(spec.role)
+                if tensor is None:
+                    tensor = holder._buffers.get(spec.role)
+            yield key, f"{node.name}.{spec.role}", spec.shape, tensor
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside torch.compile's and DistributedDataParallel's wrappers."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if inner is None:
+            return module
+        module = inner

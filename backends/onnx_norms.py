@@ -1,0 +1,66 @@
+"""How normalizations are written in ONNX, for evaluation."""
+
+from __future__ import annotations
+
+import math
+
+from ..ir import ops
+from .onnx_site import Site, lowering
+
+
+def scale_and_shift(at: Site, shape: tuple[int, ...]) -> tuple[str, str]:
+    """The names of weight and bias; ones and zeros where the op has none but ONNX wants them."""
+    if "weight" in at.params:
+        return at.params["weight"], at.params["bias"]
+    return at.constant_of(1.0, shape), at.constant_of(0.0, shape)
+
+
+@lowering(ops.BatchNorm)
+def batch_norm(op: ops.BatchNorm, at: Site) -> str:
+    statistics = at.params["running_mean"], at.params["running_var"]
+    affine = scale_and_shift(at, at.shape[:1])
+    return at.emit("BatchNormalization", at.x, *affine, *statistics, epsilon=op.eps)
+
+
+@lowering(ops.InstanceNorm)
+def instance_norm(op: ops.InstanceNorm, at: Site) -> str:
+    affine = scale_and_shift(at, at.shape[:1])
+    return at.emit("InstanceNormalization", at.x, *affine, epsilon=op.eps)
+
+
+@lowering(ops.LayerNorm)
+def layer_norm(op: ops.LayerNorm, at: Site) -> str:
+    if at.opset >= 17:
+        affine = scale_and_shift(at, at.shape[-op.dims :])
+        return at.emit("LayerNormalization", at.x, *affine, axis=-op.dims, epsilon=op.eps)
+    # (x - mean) / sqrt(mean((x - mean)²) + eps)
+    axes = range(-op.dims, 0)
+    centred = at.emit("Sub", at.x, at.reduce("ReduceMean", at.x, axes))
+    variance = at.reduce("ReduceMean", at.emit("Mul", centred, centred), axes)
+    deviation = at.emit("Sqrt", at.emit("Add", variance, at.number(op.eps)))
+    normal = at.emit("Div", centred, deviation)
+    if not op.affine:
+        return normal
+    return at.emit("Add", at.emit("Mul", normal, at.params["weight"]), at.params["bias"])
+
+
+@lowering(ops.GroupNorm)
+def group_norm(op: ops.GroupNorm, at: Site) -> str:
+    if at.opset >= 21:
+        affine = scale_and_shift(at, at.shape[:1])
+        return at.emit("GroupNormalization", at.x, *affine, num_groups=op.groups, epsilon=op.eps)
+    # Until opset 21 GroupNormalization scaled groups, not channels: here an instance is a group.
+    ones, zeros = (at.constant_of(value, (op.groups,)) for value in (1.0, 0.0))
+    groups = at.reshape(at.x, (op.groups, math.prod(at.shape) // op.groups))
+    normal = at.emit("InstanceNormalization", groups, ones, zeros, epsilon=op.eps)
+    value = at.reshape(normal, at.shape)
+    if not op.affine:
+        return value
+    weight, bias = (per_channel(at, at.params[role]) for role in ("weight", "bias"))
+    return at.emit("Add", at.emit("Mul", value, weight), bias)
+
+
+def per_channel(at: Site, parameter: str) -> str:
+    """A parameter of shape [channels] so that it broadcasts over the axes after the channels."""
+    spatial = range(1, len(at.shape))
+    return at.emit("Unsqueeze", parameter, at.ints(*spatial)) if spatial else parameter

@@ -1,0 +1,115 @@
+"""The graph as a ``torch.fx.GraphModule``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..ir import Graph, GrowcError, Input, Op, ParamSpec
+from . import torch_ops as torch_ops  # registers the lowerings
+from .module_names import assemble
+from .registry import require_values, shortened
+from .torch_site import Site, lowering, variable
+
+
+def torch_supports(op: type[Op]) -> bool:
+    """Whether ops of this class can be lowered to PyTorch."""
+    return lowering.find(op) is not None
+
+
+def to_torch(
+    graph: Graph, *, dtype: torch.dtype | None = None, share: bool = False
+) -> fx.GraphModule:
+    """A trainable PyTorch module that computes what the graph says.
+
+    It takes the graph's inputs in order, each ``[batch, *shape]``, and returns the output tensor,
+    or ``{output name: tensor}`` if there are several. Ops with parameters are standard PyTorch
+    modules at the node's dotted name, so the state dict's keys are the graph's parameter names
+    (and PyTorch's own ``num_batches_tracked``). Tied weights are one ``nn.Parameter``; the state
+    dict lists it under each node that uses it. The module is in training mode, as any new one.
+
+    ``dtype`` is that of the parameters, float32 if not given. With ``share`` the module's tensors
+    are the graph's arrays, so that training changes these; otherwise they are copies.
+
+    Raises :class:`GrowcError` for parameters without a value, ops that have no lowering, node
+    names that a module cannot have, and arrays that cannot be shared.
+    """
+    lowering.check(graph)
+    require_values(graph)
+    values = _tensors(graph, dtype or torch.float32, share=share)
+    code = fx.Graph()
+    modules: dict[str, nn.Module] = {}
+    results: dict[str, fx.Node] = {}
+    for node in graph:
+        if isinstance(node.op, Input):
+            results[node.name] = _placeholder(code, node.name)
+            continue
+        operands = tuple(results[name] for name in node.operands)
+        site = Site(node, operands, graph.operand_types(node), code, modules)
+        lower = lowering.find(type(node.op))
+        assert lower is not None  # lowering.check has looked
+        results[node.name] = lower(node.op, site)
+        if node.name in modules:
+            _fill(modules[node.name], graph.params_of(node.name), values)
+    outputs = {name: results[node] for name, node in graph.outputs.items()}
+    code.output(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
+    return fx.GraphModule(assemble(graph, modules), code)
+
+
+def _placeholder(code: fx.Graph, name: str) -> fx.Node:
+    node = code.create_node("placeholder", name, name=variable(name))
+    # A placeholder's target is printed as a parameter of `forward`, where the input's own name
+    # may not be an identifier; the node's name is one.
+    node.target = node.name
+    return node
+
+
+def _tensors(graph: Graph, dtype: torch.dtype, *, share: bool) -> dict[str, Tensor]:
+    """Every parameter by store name: an ``nn.Parameter``, or a tensor for running statistics."""
+    specs = graph.parameters()
+    if share:
+        _require_shareable(graph, dtype)
+    tensors: dict[str, Tensor] = {}
+    for name, spec in specs.items():
+        array = graph.weights[name]
+        # The copy also makes a read-only array writable and a strided one contiguous.
+        tensor = torch.from_numpy(array if share else np.array(array, order="C")).to(dtype)
+        tensors[name] = nn.Parameter(tensor) if spec.trainable else tensor
+    return tensors
+
+
+def _require_shareable(graph: Graph, dtype: torch.dtype) -> None:
+    if dtype != torch.float32:
+        raise GrowcError(f"share=True shares float32 arrays, so dtype={dtype} cannot be had")
+    problems = []
+    for name in graph.parameters():
+        array = graph.weights[name]
+        if array.dtype != np.float32:
+            problems.append(f"`{name}` is {array.dtype}, not float32")
+        elif not array.flags.writeable:
+            problems.append(f"`{name}` is read-only")
+        elif any(stride < 0 for stride in array.strides):
+            problems.append(f"`{name}` is stored backwards")
+    if problems:
+        raise GrowcError(
+            f"the weights of `{graph.name}` cannot be shared with PyTorch: {shortened(problems)}",
+            help="use share=False, or replace these arrays by copies",
+        )
+
+
+def _fill(
+    module: nn.Module, params: list[tuple[str, ParamSpec]], values: Mapping[str, Tensor]
+) -> None:
+    """Put the values in the place of the module's own parameters, which have none."""
+    for name, spec in params:
+        value = values[name]
+        if isinstance(value, nn.Parameter):
+            module.register_parameter(spec.role, value)
+        else:
+            module.register_buffer(spec.role, value)
+    if isinstance(module, _BatchNorm):
+        module.num_batches_tracked = torch.tensor(0)

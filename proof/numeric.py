@@ -1,0 +1,258 @@
+"""The numeric check: run both networks on random inputs and compare.
+
+It samples; it does not prove. It reports the largest absolute difference of any output number
+(never a mean of signed differences, in which errors cancel), in evaluation and in training mode,
+in float64 and in float32.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir import Graph, GrowcError, TensorType
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 4
+"""Examples in the random batch: batch norms in training mode need several."""
+
+FLOAT64_TOLERANCE = 1e-9
+"""Largest difference, relative to the output's scale, that rounding may explain in float64.
+
+One operation rounds by 1e-16. Deep sums and batch norms of channels that hardly vary (division by
+the square root of eps=1e-5) enlarge that by some 1e4; three more digits are left for deep nets."""
+
+FLOAT32_TOLERANCE = 1e-3
+"""The same for one network in two runtimes, which only share float32: 1e-7 enlarged by 1e4."""
+
+Modes = tuple[str, ...]
+BOTH: Modes = ("eval", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two networks' outputs are apart in one mode and precision."""
+
+    mode: str
+    dtype: str
+    max_abs: float
+    """max |a - b| over all outputs, examples and numbers; inf where one is not a number."""
+    scale: float
+    """max |a|: what ``max_abs`` is small or large against."""
+
+    @property
+    def relative(self) -> float:
+        """``max_abs`` divided by ``scale``."""
+        if self.max_abs == 0:
+            return 0.0
+        return self.max_abs / self.scale if self.scale > 0 else math.inf
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "mode": self.mode,
+            "dtype": self.dtype,
+            "max_abs_diff": self.max_abs,
+            "scale": self.scale,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All differences between two networks, and whether rounding explains them."""
+
+    differences: tuple[Difference, ...]
+    seed: int
+    judged: str = "float64"
+    """The precision that decides; others are reported."""
+
+    @property
+    def worst(self) -> Difference:
+        """The largest relative difference in the precision that decides."""
+        return max((d for d in self.differences if d.dtype == self.judged), key=_badness)
+
+    @property
+    def agrees(self) -> bool:
+        tolerance = FLOAT64_TOLERANCE if self.judged == "float64" else FLOAT32_TOLERANCE
+        return self.worst.relative <= tolerance
+
+    @property
+    def modes(self) -> str:
+        return ", ".join(dict.fromkeys(d.mode for d in self.differences))
+
+
+def _badness(difference: Difference) -> float:
+    return math.inf if math.isnan(difference.relative) else difference.relative
+
+
+Outputs = dict[tuple[str, str], dict[str, NDArray[Any]]]
+"""(mode, dtype) → output name → array [batch, …]."""
+
+
+def compare(
+    before: Graph, after: Graph, *, modes: Modes = BOTH, seed: int = 0, batch: int = BATCH
+) -> Comparison:
+    """Run both networks in torch on the same ``batch`` random examples, N(0, 1).
+
+    Raises :class:`GrowcError` if their inputs or outputs differ, or a parameter has no value.
+    """
+    require_same_interface(before, after)
+    probe = Probe(modes, seed, batch)
+    return probe.compare(probe(before), probe(after))
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Runs networks on one random batch, so that several can be compared at the cost of one run
+    each."""
+
+    modes: Modes = BOTH
+    seed: int = 0
+    batch: int = BATCH
+
+    def __call__(self, graph: Graph, step: Callable[[str], None] | None = None) -> Outputs:
+        """Outputs in every mode, in float64 and float32. ``step`` is told what is being run."""
+        import torch
+
+        from ..backends import to_torch
+
+        inputs = random_inputs(graph, self.seed, self.batch)
+        found: Outputs = {}
+        for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
+            module = to_torch(graph, dtype=dtype)
+            _fix_dropout(module, self.seed)
+            tensors = [torch.from_numpy(inputs[n]).to(dtype) for n in graph.inputs]
+            for mode in self.modes:
+                if step is not None:
+                    step(f"{mode} mode, {name}")
+                module.train(mode == "train")
+                with torch.no_grad():
+                    result = module(*tensors)
+                found[mode, name] = _by_name(graph, result)
+        return found
+
+    def compare(self, before: Outputs, after: Outputs) -> Comparison:
+        return Comparison(
+            tuple(_difference(*key, before[key], after[key]) for key in before), self.seed
+        )
+
+
+def _by_name(graph: Graph, result: Any) -> dict[str, NDArray[Any]]:
+    named = result if isinstance(result, dict) else dict.fromkeys(graph.outputs, result)
+    return {name: tensor.numpy() for name, tensor in named.items()}
+
+
+def _difference(
+    mode: str, dtype: str, a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]
+) -> Difference:
+    worst, scale = 0.0, 0.0
+    for name in a:
+        x, y = a[name].astype(np.float64), b[name].astype(np.float64)
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            return Difference(mode, dtype, math.inf, scale)
+        worst = max(worst, float(np.abs(x - y).max(initial=0.0)))
+        scale = max(scale, float(np.abs(x).max(initial=0.0)))
+    return Difference(mode, dtype, worst, scale)
+
+
+def random_inputs(graph: Graph, seed: int, batch: int) -> dict[str, NDArray[np.float64]]:
+    """N(0, 1) numbers for every input: the same for two networks whose inputs have the same
+    names."""
+    found = {}
+    for name in graph.inputs:
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        found[name] = rng.standard_normal((batch, *graph.node(name).type.shape))
+    return found
+
+
+def _fix_dropout(module: torch.nn.Module, seed: int) -> None:
+    """Make each dropout draw a mask that depends on its name alone.
+
+    Two networks then drop the same numbers wherever they have the same dropout, so that what is
+    compared is the function, for every value of the masks.
+    """
+    import torch
+
+    for name, part in _dropouts(module):
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+
+        def forward(
+            x: torch.Tensor,
+            part: torch.nn.Dropout = part,
+            generator: torch.Generator = generator,
+        ) -> torch.Tensor:
+            if not part.training:
+                return x
+            # float32 whatever x is, so that both precisions drop the same numbers
+            kept = torch.rand(x.shape, generator=generator) >= part.p
+            generator.manual_seed(generator.initial_seed())
+            return x * kept / (1 - part.p)
+
+        part.forward = forward  # type: ignore[method-assign, assignment]
+
+
+def _dropouts(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Dropout]]:
+    import torch
+
+    for name, part in module.named_modules():
+        if isinstance(part, torch.nn.Dropout):
+            yield name, part
+
+
+# ---- interfaces
+
+
+def interface_of(graph: Graph) -> tuple[dict[str, TensorType], dict[str, TensorType]]:
+    """Inputs and outputs by name."""
+    inputs = {name: graph.node(name).type for name in graph.inputs}
+    return inputs, {name: graph.node(node).type for name, node in graph.outputs.items()}
+
+
+def require_same_interface(before: Graph, after: Graph) -> None:
+    """Raise :class:`GrowcError` unless both networks have the same inputs and outputs."""
+    for what, a, b in zip(
+        ("input", "output"), interface_of(before), interface_of(after), strict=True
+    ):
+        for name in dict.fromkeys([*a, *b]):
+            if a.get(name) != b.get(name):
+                raise GrowcError(
+                    f"the networks differ in the {what} `{name}`: "
+                    f"{a.get(name, 'missing')} in one, {b.get(name, 'missing')} in the other",
+                    help="only networks with the same inputs and outputs can be compared",
+                )
+
+
+# ---- onnxruntime
+
+
+def compare_runtimes(
+    graph: Graph, model: Any, *, seed: int = 0, batch: int = BATCH
+) -> tuple[Comparison, Sequence[str]]:
+    """The network in torch against an ONNX model of it in onnxruntime, in float32, eval mode.
+
+    ``model`` is a path or an ``onnx.ModelProto``. Also returns the execution providers that
+    onnxruntime used. Raises :class:`GrowcError` if the model cannot be run on these inputs.
+    """
+    from ..backends import Session
+
+    inputs = random_inputs(graph, seed, batch)
+    probe = Probe(("eval",), seed, batch)
+    expected = probe(graph)["eval", "float32"]
+    session = Session(str(model) if isinstance(model, Path) else model)
+    found = session.run({name: x.astype(np.float32) for name, x in inputs.items()})
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise GrowcError(
+            f"the ONNX model has no output `{missing[0]}`",
+            help=f"its outputs are {', '.join(found)}",
+        )
+    difference = _difference("eval", "float32", expected, found)
+    return Comparison((difference,), seed, judged="float32"), session.providers

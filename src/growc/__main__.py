@@ -1,0 +1,5 @@
+"""``python -m growc``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""What a network is written as: ``.arch`` text, safetensors weights, ONNX, a torch module."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from .grammar import dumps
+from .ir import Graph
+from .ir.files import write_files
+from .ir.weights import to_bytes
+
+EMIT = ("arch", "onnx", "torch")
+SUFFIXES = {"arch": (".arch", ".safetensors"), "onnx": (".onnx",), "torch": (".pt",)}
+
+
+def paths(prefix: str | Path, emit: Iterable[str]) -> list[Path]:
+    """The files that ``prefix`` stands for."""
+    return [with_suffix(prefix, s) for kind in emit for s in SUFFIXES[kind]]
+
+
+def with_suffix(prefix: str | Path, suffix: str) -> Path:
+    """``out/v1.2`` and ``.arch`` → ``out/v1.2.arch``: a dot in the prefix is part of the name."""
+    return Path(f"{prefix}{suffix}")
+
+
+def contents(
+    graph: Graph, prefix: str | Path, emit: Iterable[str] = EMIT[:1], *, opset: int = 20
+) -> dict[Path, bytes]:
+    """File → content, for each kind in ``emit``.
+
+    ``arch`` is the text with the weights it is bound to, ``torch`` a pickled ``GraphModule`` that
+    needs no growc to be loaded. Raises :class:`GrowcError` for what cannot be written that way.
+    """
+    files: dict[Path, bytes] = {}
+    for kind in emit:
+        if kind == "arch":
+            weights = to_bytes(graph)
+            place = with_suffix(prefix, ".safetensors")
+            files[place] = weights
+            binding = (place.name, hashlib.sha256(weights).hexdigest())
+            files[with_suffix(prefix, ".arch")] = dumps(graph, weights=binding).encode()
+        elif kind == "onnx":
+            from .backends import onnx_files, to_onnx
+
+            model = to_onnx(graph, opset=opset)
+            files.update(onnx_files(model, with_suffix(prefix, ".onnx")))
+        else:
+            files[with_suffix(prefix, ".pt")] = _torch_bytes(graph)
+    return files
+
+
+def _torch_bytes(graph: Graph) -> bytes:
+    import torch
+
+    from .backends import to_torch
+
+    buffer = io.BytesIO()
+    torch.save(to_torch(graph), buffer)
+    return buffer.getvalue()
+
+
+def save(graph: Graph, prefix: str | Path, *, overwrite: bool = False) -> None:
+    """Write ``PREFIX.arch`` and ``PREFIX.safetensors``, both or neither.
+
+    ``growc.load`` reads them back. Raises :class:`GrowcError` if a file exists (unless
+    ``overwrite``) or cannot be written.
+    """
+    write_files(contents(graph, prefix), overwrite=overwrite)
