@@ -84,7 +84,7 @@ def onnx_files(
 
 def _is_large(model: onnx.ModelProto, outline: onnx.ModelProto, max_bytes: int) -> bool:
     weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    return outline.ByteSize() + weights > max_bytes
+    return int(outline.ByteSize()) + weights > max_bytes
 
 
 def _live(graph: Graph) -> list[Node]:

@@ -92,6 +92,8 @@ class Int(Kind):
         return f"a whole number of at least {self.low}"
 
     def read(self, value: object) -> int:
+        if is_int(value) and value > self.high == MAX_INT:
+            raise BadValue(f"at most {MAX_INT:,}")
         if not is_int(value) or not self.low <= value <= self.high:
             raise BadValue(self.expects)
         if self.even and value % 2:

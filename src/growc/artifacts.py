@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .grammar import dumps
-from .ir import Graph
+from .ir import Graph, GrowcError
 from .ir.files import write_files
 from .ir.weights import to_bytes
+from .proof import Comparison, compare_runtimes
 
 EMIT = ("arch", "onnx", "torch")
 SUFFIXES = {"arch": (".arch", ".safetensors"), "onnx": (".onnx",), "torch": (".pt",)}
@@ -50,6 +52,31 @@ def contents(
         else:
             files[with_suffix(prefix, ".pt")] = _torch_bytes(graph)
     return files
+
+
+def check_onnx(
+    graph: Graph, prefix: str | Path, files: Mapping[Path, bytes], seed: int = 0
+) -> tuple[Comparison, tuple[str, ...]]:
+    """Run the ONNX file among ``files`` in onnxruntime before it is written, against torch.
+
+    Returns the comparison and the execution providers that were in use. Raises
+    :class:`GrowcError` if it cannot be run, or computes something else.
+    """
+    with TemporaryDirectory() as folder:
+        # As files, because a model above 2 GB is two of them and cannot be run from memory.
+        ours = {p: c for p, c in files.items() if p.name.startswith(f"{Path(prefix).name}.onnx")}
+        for path, content in ours.items():
+            (Path(folder) / path.name).write_bytes(content)
+        model = Path(folder) / with_suffix(prefix, ".onnx").name
+        comparison, providers = compare_runtimes(graph, model, seed=seed)
+    if not comparison.agrees:
+        worst = comparison.worst
+        raise GrowcError(
+            f"the ONNX file computes something else than torch: max |Δ| {worst.max_abs:.3g}, "
+            f"where outputs reach {worst.scale:.3g} (seed {seed}, float32)",
+            help="nothing was written; this is a bug in growc or in onnxruntime",
+        )
+    return comparison, tuple(providers)
 
 
 def _torch_bytes(graph: Graph) -> bytes:

@@ -1,0 +1,160 @@
+"""What all commands share: options, tables, and how mistakes end a command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ..grammar import Loaded
+    from ..ir import Diagnostic, Graph
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STDIO = "-"
+
+
+# ---- options
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")(
+        command
+    )
+
+
+def set_option(command: Command) -> Command:
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Set a hyperparameter of the net. May be repeated.",
+    )(command)
+
+
+def weights_option(command: Command) -> Command:
+    return click.option(
+        "--weights",
+        metavar="FILE",
+        help="A safetensors file to take the parameters from, instead of the one the text names.",
+    )(command)
+
+
+def seed_option(command: Command) -> Command:
+    return click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="For parameters that have no value yet, and for random inputs.",
+    )(command)
+
+
+def force_option(command: Command) -> Command:
+    return click.option("--force", is_flag=True, help="Overwrite existing files.")(command)
+
+
+# ---- reading
+
+
+def read(file: str, settings: Sequence[str] = (), weights: str | None = None) -> Loaded:
+    """The network in a file, or on standard input if ``file`` is ``-``. Warnings go to stderr."""
+    from ..grammar import decode, load_file, load_source
+    from ..grammar.settings import read_settings
+
+    values = read_settings(tuple(settings))
+    if file == STDIO:
+        source = decode("<stdin>", sys.stdin.buffer.read())
+        loaded = load_source(source, Path(), values, weights=weights)
+    else:
+        loaded = load_file(Path(file), values, weights=weights)
+    return loaded
+
+
+def read_graph(
+    file: str, settings: Sequence[str] = (), weights: str | None = None, *, quiet: bool = False
+) -> Graph:
+    """Like :func:`read`, for commands that need a net."""
+    from ..ir import GrowcError
+
+    loaded = read(file, settings, weights)
+    if not quiet:
+        warn(loaded.warnings)
+    if loaded.graph is None:
+        raise GrowcError(f"{file}: there is no net in this file", help="it defines only blocks")
+    return loaded.graph
+
+
+# ---- writing
+
+
+def warn(warnings: Sequence[Diagnostic]) -> None:
+    for warning in warnings:
+        click.echo(warning.render(), err=True)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(
+    headings: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> None:
+    """An aligned table; colour only on a terminal, and nothing cut off."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for i, heading in enumerate(headings):
+        made.add_column(heading, justify="right" if i in right else "left", no_wrap=True)
+    for line in lines:
+        made.add_row(*(Text(cell) for cell in line))
+    # rich shortens cells to fit the terminal, and a table of shortened names is useless.
+    wide = Console(width=10_000).measure(made).maximum
+    Console(highlight=False, width=wide).print(made)
+
+
+@contextlib.contextmanager
+def progress(as_json: bool = False) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that says what is going on; nothing when output is redirected."""
+    if as_json or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("…") as status:
+        yield lambda text: status.update(text)
+
+
+# ---- the end of a command
+
+
+class Failed(Exception):
+    """The command has said what is wrong; it ends with exit status 1."""
+
+
+def fail(error: Exception, as_json: bool) -> NoReturn:
+    """Report mistakes and end with exit status 1."""
+    from ..ir import GrowcError
+
+    assert isinstance(error, GrowcError)
+    if as_json:
+        print_json({"ok": False, "errors": [d.as_json() for d in error.diagnostics]})
+    else:
+        click.echo(render_all(error.diagnostics), err=True)
+    raise Failed
+
+
+def render_all(diagnostics: Sequence[Diagnostic]) -> str:
+    """All diagnostics, a blank line between those with an excerpt."""
+    return "\n\n".join(d.render() for d in diagnostics)

@@ -1,0 +1,92 @@
+"""``growc export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import (
+    force_option,
+    json_option,
+    print_json,
+    progress,
+    read_graph,
+    seed_option,
+    set_option,
+    weights_option,
+)
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option(
+    "-o", "output", required=True, metavar="OUT", help="OUT.onnx, or OUT.pt for a PyTorch module."
+)
+@click.option("--opset", default=20, show_default=True, help="ONNX opset, 13 to 23.")
+@set_option
+@weights_option
+@seed_option
+@force_option
+@json_option
+def command(
+    file: str,
+    output: str,
+    opset: int,
+    settings: tuple[str, ...],
+    weights: str | None,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a network as ONNX or as a PyTorch module, by the ending of OUT.
+
+    An ONNX file is checked, run in onnxruntime and compared with torch before it is written. A
+    .pt file holds a torch.fx GraphModule: torch.load(OUT, weights_only=False) needs no growc.
+    """
+    kinds = {".onnx": "onnx", ".pt": "torch"}
+    path = Path(output)
+    if path.suffix not in kinds:
+        raise click.BadParameter("the file must end in .onnx or .pt", param_hint="-o")
+    from .. import artifacts
+    from ..ir import initialize
+    from ..ir.diagnostics import plural
+    from ..ir.files import refuse_existing, write_files
+
+    refuse_existing([path], overwrite=force)
+    prefix = path.with_suffix("")
+    kind = kinds[path.suffix]
+    graph = read_graph(file, settings, weights, quiet=as_json)
+    initialized = initialize(graph, seed)
+    check = None
+    with progress(as_json) as tell:
+        tell("lowering")
+        files = artifacts.contents(graph, prefix, (kind,), opset=opset)
+        if kind == "onnx":
+            tell("running the ONNX file")
+            check = artifacts.check_onnx(graph, prefix, files, seed)
+        write_files(files, overwrite=force)
+    if as_json:
+        print_json(
+            {
+                "ok": True,
+                "net": graph.name,
+                "initialized": initialized,
+                "files": [str(f) for f in files],
+                "onnxruntime": {
+                    "max_abs_diff": check[0].worst.max_abs,
+                    "providers": list(check[1]),
+                }
+                if check
+                else None,
+            }
+        )
+        return
+    if initialized:
+        click.echo(f"{plural(initialized, 'parameter tensor')} drawn at random (seed {seed})")
+    if check is not None:
+        click.echo(
+            f"ONNX file runs in onnxruntime ({check[1][0]}): max |Δ| "
+            f"{check[0].worst.max_abs:.1e} against torch"
+        )
+    click.echo("wrote " + " ".join(map(str, files)))

@@ -1,0 +1,76 @@
+"""``growc passes``."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import json_option, print_json, table
+
+if TYPE_CHECKING:
+    from ..passes import Pass
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the passes, or explain the pass NAME and its options."""
+    from ..ir import GrowcError
+    from ..ir.diagnostics import did_you_mean
+    from ..passes import PASSES
+
+    if name is None:
+        if as_json:
+            print_json({"passes": [_describe(cls) for cls in PASSES.values()]})
+            return
+        lines = [(n, _equation(cls), f"preserves: {cls.claim}") for n, cls in PASSES.items()]
+        table(("pass", "what it does", "claim"), lines)
+        click.echo(
+            "\n`growc passes NAME` explains one. Use: growc compile FILE --pass NAME -o PREFIX"
+        )
+        return
+    if name not in PASSES:
+        raise GrowcError(
+            f"no pass is called `{name}`",
+            help=did_you_mean(name, PASSES) or f"passes: {', '.join(PASSES)}",
+        )
+    cls = PASSES[name]
+    if as_json:
+        print_json(_describe(cls))
+        return
+    click.echo(f"{name}: {inspect.getdoc(cls)}\n\npreserves: {cls.claim}\n")
+    options = [
+        (a.name, "" if a.default is None else a.kind.show_option(a.default), a.kind.expects, a.doc)
+        for a in cls.attributes
+    ]
+    table(("option", "default", "value", "meaning"), options)
+    click.echo(f"\nfor instance: --pass '{name}{{{_example(cls)}}}'")
+
+
+def _equation(cls: type[Pass]) -> str:
+    return (inspect.getdoc(cls) or "").split("\n")[0]
+
+
+def _describe(cls: type[Pass]) -> dict[str, Any]:
+    return {
+        "name": cls.name,
+        "equation": _equation(cls),
+        "description": inspect.getdoc(cls),
+        "preserves": {"eval": cls.claim.eval, "train": cls.claim.train},
+        "options": [
+            {"name": a.name, "default": a.default, "value": a.kind.expects, "meaning": a.doc}
+            for a in cls.attributes
+        ],
+    }
+
+
+def _example(cls: type[Pass]) -> str:
+    """One option with a value other than its default."""
+    for a in cls.attributes:
+        if a.name == "filters":
+            return "filters=16"
+    first = cls.attributes[0]
+    return f"{first.name}={'…' if first.default is None else first.kind.show_option(first.default)}"
