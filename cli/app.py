@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Failed, fail
+from .common import Failed, report
+
+if TYPE_CHECKING:
+    from ..ir import GrowcError
 
 COMMANDS = {
     "check": "Read networks; print inputs, outputs, parameters and MACs.",
@@ -80,15 +83,11 @@ def growc() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line. Exit status: 0 fine, 1 wrong input or failed claim, 2 wrong usage."""
-    from ..ir.diagnostics import GrowcError
-
     given = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in given
     try:
         growc.main(given, prog_name="growc", standalone_mode=False)
         status = 0
-    except GrowcError as error:
-        status = _failed(error, as_json)
     except Failed:
         status = 1
     except click.ClickException as error:
@@ -101,23 +100,24 @@ def main(arguments: list[str] | None = None) -> Any:
         # The reader of a pipe (`growc show … | head`) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    except MemoryError:
-        status = _failed(GrowcError("this network does not fit into memory"), as_json)
     except Exception as error:
-        if os.environ.get("GROWC_TRACEBACK"):
-            raise
-        status = _failed(
-            GrowcError(
-                f"growc itself failed ({type(error).__name__}: {error}); nothing was written",
-                help="this is a bug: please report it, with what GROWC_TRACEBACK=1 prints",
-            ),
-            as_json,
-        )
+        report(_as_mistake(error), as_json)
+        status = 1
     sys.exit(status)
 
 
-def _failed(error: Exception, as_json: bool) -> int:
-    try:
-        fail(error, as_json)
-    except Failed:
-        return 1
+def _as_mistake(error: Exception) -> GrowcError:
+    """What to tell the user about any exception."""
+    # Imported late: `growc --help` needs nothing of the IR.
+    from ..ir import GrowcError
+
+    if isinstance(error, GrowcError):
+        return error
+    if isinstance(error, MemoryError):
+        return GrowcError("this network does not fit into memory; nothing was written")
+    if os.environ.get("GROWC_TRACEBACK"):
+        raise error
+    return GrowcError(
+        f"growc itself failed ({type(error).__name__}: {error}); nothing was written",
+        help="this is a bug: please report it, with what GROWC_TRACEBACK=1 prints",
+    )

@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from ..grammar import Loaded
-    from ..ir import Diagnostic, Graph
+    from ..ir import Diagnostic, Graph, GrowcError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -143,16 +143,12 @@ class Failed(Exception):
     """The command has said what is wrong; it ends with exit status 1."""
 
 
-def fail(error: Exception, as_json: bool) -> NoReturn:
-    """Report mistakes and end with exit status 1."""
-    from ..ir import GrowcError
-
-    assert isinstance(error, GrowcError)
+def report(error: GrowcError, as_json: bool) -> None:
+    """Print mistakes: as text to standard error, or as JSON."""
     if as_json:
         print_json({"ok": False, "errors": [d.as_json() for d in error.diagnostics]})
     else:
         click.echo(render_all(error.diagnostics), err=True)
-    raise Failed
 
 
 def render_all(diagnostics: Sequence[Diagnostic]) -> str:

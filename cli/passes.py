@@ -10,6 +10,7 @@ import click
 from .common import json_option, print_json, table
 
 if TYPE_CHECKING:
+    from ..ir.attributes import Attribute
     from ..passes import Pass
 
 
@@ -41,13 +42,19 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_describe(cls))
         return
-    click.echo(f"{name}: {inspect.getdoc(cls)}\n\npreserves: {cls.claim}\n")
-    options = [
-        (a.name, "" if a.default is None else a.kind.show_option(a.default), a.kind.expects, a.doc)
-        for a in cls.attributes
-    ]
-    table(("option", "default", "value", "meaning"), options)
+    text = (inspect.getdoc(cls) or "").replace("``", "`")
+    click.echo(f"{name}: {text}\n\npreserves: {cls.claim}\n\noptions:")
+    formatter = click.HelpFormatter(width=100)
+    formatter.indent()
+    formatter.write_dl([(_option(a), f"{a.doc}: {a.kind.expects}") for a in cls.attributes])
+    click.echo(formatter.getvalue(), nl=False)
     click.echo(f"\nfor instance: --pass '{name}{{{_example(cls)}}}'")
+
+
+def _option(attribute: Attribute) -> str:
+    if attribute.required or attribute.default is None:
+        return attribute.name
+    return f"{attribute.name}={attribute.kind.show_option(attribute.default)}"
 
 
 def _equation(cls: type[Pass]) -> str:
