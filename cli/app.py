@@ -53,7 +53,8 @@ class Commands(click.Group):
             from ..ir.diagnostics import did_you_mean
 
             hint = did_you_mean(args[0], COMMANDS)
-            raise click.UsageError(error.message + (f" {hint}" if hint else ""), ctx) from None
+            hint = f" {hint[0].upper()}{hint[1:]}" if hint else ""
+            raise click.UsageError(error.message + hint, ctx) from None
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

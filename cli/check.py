@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import Failed, json_option, print_json, read, render_all, set_option, warn
+from .common import STDIO, Failed, json_option, print_json, read, render_all, set_option, warn
 
 
 @click.command()
@@ -46,7 +46,7 @@ def command(files: tuple[str, ...], settings: tuple[str, ...], as_json: bool) ->
 
 def _report(file: str, loaded: Any) -> dict[str, Any]:
     graph = loaded.graph
-    report: dict[str, Any] = {"file": file, "ok": True}
+    report: dict[str, Any] = {"file": "<stdin>" if file == STDIO else file, "ok": True}
     report["warnings"] = [w.as_json() for w in loaded.warnings]
     if graph is None:
         report["blocks"] = loaded.blocks

@@ -120,7 +120,11 @@ def table(
         made.add_row(*(Text(cell) for cell in line))
     # rich shortens cells to fit the terminal, and a table of shortened names is useless.
     wide = Console(width=10_000).measure(made).maximum
-    Console(highlight=False, width=wide).print(made)
+    console = Console(highlight=False, width=wide)
+    with console.capture() as captured:
+        console.print(made)
+    for text in captured.get().splitlines():
+        click.echo(text.rstrip())
 
 
 @contextlib.contextmanager

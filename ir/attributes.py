@@ -125,8 +125,10 @@ class Float(Kind):
             number = float(value)
         except OverflowError:
             raise BadValue(self.expects) from None
+        if MAX_FLOAT < abs(number) < math.inf:
+            raise BadValue(f"a number that float32 can hold, to {MAX_FLOAT:.3g}")
         too_low = number <= self.low if self.open else number < self.low
-        if not abs(number) <= MAX_FLOAT or too_low or number >= self.below:
+        if not math.isfinite(number) or too_low or number >= self.below:
             raise BadValue(self.expects)
         return number
 

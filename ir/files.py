@@ -29,7 +29,8 @@ def write_files(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> N
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o666 & ~_umask())
-        for temporary, path in ready:
+        # Backwards, so that the first file, which names the others, is the last to appear.
+        for temporary, path in reversed(ready):
             temporary.replace(path)
     except OSError as error:
         raise GrowcError(
@@ -49,6 +50,9 @@ def refuse_existing(paths: Mapping[Path, object] | list[Path], *, overwrite: boo
             raise GrowcError(f"{path}: is a folder, so no file can be written there")
         if path.exists() and not overwrite:
             raise GrowcError(f"{path}: already exists", help="use --force to overwrite it")
+        for parent in path.parents:
+            if parent.exists() and not parent.is_dir():
+                raise GrowcError(f"{path}: cannot be written, as {parent} is a file, not a folder")
 
 
 def _umask() -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -67,7 +69,8 @@ class Graph:
         self._order: list[str] | None = None
         self._dirty: set[str] = set()
         self._last_number: dict[str, int] = {}
-        self._sharing: dict[str, None] = {}
+        # How many nodes bind each parameter as one that is not their own.
+        self._borrowed: Counter[str] = Counter()
 
     # ---- reading
 
@@ -174,10 +177,9 @@ class Graph:
     def is_tied(self, name: str) -> bool:
         """Whether a node shares a parameter with another node."""
         node = self._nodes[name]
-        if node.shared:
-            return True
-        used = {key for other in self._sharing for key in self._nodes[other].shared.values()}
-        return any(key in used for key, _ in self.params_of(name)) if used else False
+        if node.shared or not self._borrowed:
+            return bool(node.shared)
+        return any(key in self._borrowed for key, _ in self.params_of(name))
 
     def parameter_count(self) -> int:
         """Number of trainable numbers; a shared parameter counts once."""
@@ -200,7 +202,7 @@ class Graph:
         twin._order = self._order
         twin._dirty = set(self._dirty)
         twin._last_number = dict(self._last_number)
-        twin._sharing = dict(self._sharing)
+        twin._borrowed = self._borrowed.copy()
         return twin
 
     def fresh(self, base: str) -> str:
@@ -249,11 +251,16 @@ class Graph:
     def set_operands(self, name: str, operands: Iterable[str]) -> None:
         """Give a node other operands. Types are stale until :meth:`settle`."""
         node = self._nodes[name]
-        self._graph.remove_edges_from(
-            [(operand, name, index) for index, operand in enumerate(node.operands)]
-        )
-        self._nodes[name] = replace(node, operands=tuple(operands))
-        self._connect(self._nodes[name])
+        new = tuple(operands)
+        # Only edges that differ: a sum of many operands may get one more many times.
+        for index, (old, other) in enumerate(zip_longest(node.operands, new)):
+            if old != other:
+                if old is not None:
+                    self._graph.remove_edge(old, name, index)
+                if other is not None:
+                    self._graph.add_edge(other, name, index)
+        self._nodes[name] = replace(node, operands=new)
+        self._order = None
         self._dirty.add(name)
 
     def redirect(self, old: str, new: str, keep: Iterable[str] = ()) -> None:
@@ -271,16 +278,19 @@ class Graph:
         """Remove a node that nothing uses, and the values of parameters that only it had."""
         if self.consumers(name) or self.is_output(name):
             raise ValueError(f"{name} is still used")
+        node = self._nodes[name]
         keys = {key for key, _ in self.params_of(name)}
         self._graph.remove_node(name)
         del self._nodes[name]
-        self._sharing.pop(name, None)
+        for key in node.shared.values():
+            self._borrowed[key] -= 1
+            if not self._borrowed[key]:
+                del self._borrowed[key]
         self._dirty.discard(name)
         if name in self._inputs:
             self._inputs.remove(name)
         self._order = None
-        tied = {key for other in self._sharing for key in self._nodes[other].shared.values()}
-        for key in keys - tied:
+        for key in keys - self._borrowed.keys():
             if key.rpartition(".")[0] not in self._nodes:
                 self.weights.pop(key, None)
 
@@ -310,14 +320,9 @@ class Graph:
             raise ValueError(f"{node.name!r} is not a valid node name")
         self._nodes[node.name] = node
         self._graph.add_node(node.name)
-        if node.shared:
-            self._sharing[node.name] = None
-        self._connect(node)
-
-    def _connect(self, node: Node) -> None:
-        self._graph.add_edges_from(
-            (operand, node.name, index) for index, operand in enumerate(node.operands)
-        )
+        self._borrowed.update(node.shared.values())
+        for index, operand in enumerate(node.operands):
+            self._graph.add_edge(operand, node.name, index)
         self._order = None
 
 

@@ -41,9 +41,9 @@ def contents(
         if kind == "arch":
             weights = to_bytes(graph)
             place = with_suffix(prefix, ".safetensors")
-            files[place] = weights
             binding = (place.name, hashlib.sha256(weights).hexdigest())
             files[with_suffix(prefix, ".arch")] = dumps(graph, weights=binding).encode()
+            files[place] = weights
         elif kind == "onnx":
             from .backends import onnx_files, to_onnx
 

@@ -1,0 +1,90 @@
+"""The Python and shell examples of README.md and docs/ run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from growc.passes import PASSES
+
+
+@pytest.fixture
+def folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the examples in it; passes that an example registers are forgotten."""
+    shutil.copytree(root / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    known = dict(PASSES)
+    yield tmp_path
+    PASSES.clear()
+    PASSES.update(known)
+
+
+def blocks(file: Path, language: str) -> list[str]:
+    text = file.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_python_page(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A module, since dataclasses and hypothesis look up where a class or function was defined.
+    page = types.ModuleType("python_page")
+    monkeypatch.setitem(sys.modules, "python_page", page)
+    examples = blocks(root / "docs" / "python.md", "python")
+    assert len(examples) == 4
+    for code in examples:
+        exec(compile(code, "docs/python.md", "exec"), vars(page))
+    page.test_double_relu()
+    assert (folder / "out" / "student.safetensors").exists()
+
+
+def test_readme(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
+    """Every `growc …` line of the README, in order, then its Python."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    (?:\$ )?growc (.*)$", text, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        done = growc(*shlex.split(command))
+        assert done.status == 0, done.err
+    (code,) = blocks(root / "README.md", "python")
+    exec(compile(code.replace("\n...\n", "\n"), "README.md", "exec"), {})
+    assert (folder / "student.onnx").exists()
+
+
+def test_readme_shows_the_example_as_it_is(root: Path) -> None:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    example = (root / "examples" / "r2r_figure9.arch").read_text(encoding="utf-8")
+    shown = "".join(f"    {line}\n" if line else "\n" for line in example.splitlines())
+    assert shown[shown.index("    use ") :] in readme
+
+
+def test_readme_shows_what_compile_prints(
+    root: Path, folder: Path, growc: Callable[..., Any]
+) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    match = re.search(r"^    \$ growc (compile .*)\n((?:    .*\n)+)", text, re.MULTILINE)
+    assert match
+    printed = growc(*shlex.split(match[1])).out
+
+    def plain(output: str) -> list[str]:
+        # Rounding differs from machine to machine, and with it the width of the line.
+        output = re.sub(r"\d\.\d+e-\d\d", "<tiny>", output)
+        return [line.strip().rstrip("─") for line in output.splitlines() if line.strip()]
+
+    assert plain(printed) == plain(match[2])
+
+
+def test_passes_page_commands_parse(root: Path) -> None:
+    from growc import parse_pipeline
+
+    text = (root / "docs" / "passes.md").read_text(encoding="utf-8")
+    pipelines = re.findall(r"--pass '(.*?)'", text) + re.findall(r"`(r2\w+\{.*?\})`", text)
+    assert pipelines
+    for pipeline in pipelines:
+        assert parse_pipeline(pipeline.replace("{…}", ""))
