@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -239,15 +240,13 @@ class _Elaborator(Evaluator):
         for parameter in block.parameters:
             if parameter.name.text in arguments:
                 value, place = arguments[parameter.name.text]
-                self._check_type(parameter, value, place, name)
+                self._check_type(parameter, value, place, f"`{parameter.name.text}` of `{name}`")
         return arguments
 
-    def _check_type(self, parameter: s.Parameter, value: Value, place: s.Piece, of: str) -> None:
+    def _check_type(self, parameter: s.Parameter, value: Value, place: s.Piece, what: str) -> None:
         declared = parameter.type.text if parameter.type else ""
         if declared and v.is_type(declared) and not v.fits(value, declared):
-            self.fail(
-                f"`{parameter.name.text}` of `{of}` must be {declared}, not {v.shown(value)}", place
-            )
+            self.fail(f"{what} must be {declared}, not {v.shown(value)}", place)
 
     def _set_parameters(
         self, parameters: list[s.Parameter], given: Mapping[str, tuple[Value, s.Piece]]
@@ -262,7 +261,8 @@ class _Elaborator(Evaluator):
                 assert parameter.default is not None
                 try:
                     value = self.evaluate(parameter.default, self._namer(None))
-                    self._check_type(parameter, value, parameter.default, "the default")
+                    what = f"the default of `{name}`"
+                    self._check_type(parameter, value, parameter.default, what)
                 except Stop:
                     value = POISON
             if (
@@ -327,7 +327,7 @@ class _Elaborator(Evaluator):
         except TypeError:
             raise GrowcError(
                 f"{what} must be a number, a text, true, false or a list of them, "
-                f"not {type(given).__name__}"
+                f"not {'nothing' if given is None else type(given).__name__}"
             ) from None
         except ValueProblem as problem:
             raise GrowcError(f"{what} cannot be used: {problem.message}") from None
@@ -341,12 +341,18 @@ class _Elaborator(Evaluator):
         for node in self.graph:
             owner = names.scope_of(node.name)
             if owner in self.graph and node.name in dict(self.graph.params_of(owner)):
-                self._node_problem(node, f"a parameter of `{owner}` is called `{node.name}`")
+                self._node_problem(
+                    node,
+                    f"a parameter of `{owner}` is called `{node.name}` already",
+                    "choose another name for the node",
+                )
         if not any(node.shared for node in self.graph):
             return
         users: dict[str, tuple[str, tuple[int, ...]]] = {}
+        counts: Counter[str] = Counter()
         for node in self.graph:
             for key, spec in self.graph.params_of(node.name):
+                counts[key] += 1
                 first, shape = users.setdefault(key, (node.name, spec.shape))
                 if shape != spec.shape:
                     self._node_problem(
@@ -360,6 +366,21 @@ class _Elaborator(Evaluator):
                         f"`{key}` is a node, not a parameter",
                         f"a parameter is a node's name and its role, such as `{key}.{spec.role}`",
                     )
+
+        if self.weights is None:
+            for node in self.graph:
+                self._warn_unshared(node, counts)
+
+    def _warn_unshared(self, node: Node, users: Counter[str]) -> None:
+        """A parameter that is shared with nobody is most likely a name misspelt."""
+        for key in node.shared.values():
+            if users[key] == 1:
+                hint = did_you_mean(key, (k for k in users if k != key))
+                self.warnings.append(
+                    Diagnostic(
+                        f"no other node has the parameter `{key}`", node.origin, hint, (), "warning"
+                    )
+                )
 
     def _node_problem(self, node: Node, message: str, help: str | None = None) -> None:
         self.diagnostics.append(Diagnostic(message, node.origin, help))
@@ -392,6 +413,7 @@ class _Elaborator(Evaluator):
             try:
                 self._STATEMENTS[type(statement)](self, statement)
             except Stop:
+                _CalleeCheck(self).look(statement)
                 for name in bound_names(statement):
                     self.frame.variables[name] = POISON
                 if isinstance(statement, s.Return):

@@ -18,7 +18,16 @@ from .naming import Namer, Taken, join
 from .values import POISON, Tensor, Value, ValueProblem
 
 MAX_DIAGNOSTICS = 20
+MAX_NOTES = 8
 MAX_NODES = 250_000
+MAX_STEPS = 1_000_000
+"""Work that a text may ask for. A statement is a step; so are so many items of a list that is
+looked at whole, and so many characters of a body that is run again."""
+SIZE_OF_STEP = 8
+
+
+_TEXTS = ("same", "valid", "none")
+"""Values of attributes that people forget to quote."""
 
 
 class Stop(Exception):
@@ -40,6 +49,10 @@ class Frame:
     called_from: tuple[str, Span] | None = None
 
 
+def _all_tensors(value: Value) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(t, Tensor) for t in value)
+
+
 class Evaluator:
     """Evaluates expressions into ``graph``, reporting mistakes to ``diagnostics``."""
 
@@ -47,6 +60,7 @@ class Evaluator:
         self.graph = Graph()
         self.taken = Taken()
         self.diagnostics: list[Diagnostic] = []
+        self.steps = 0
         self._reported: set[tuple[int, int]] = set()
         self._ops: dict[tuple[Any, ...], Op] = {}
         self.frame = Frame(Source("", ""), "", set())
@@ -85,6 +99,17 @@ class Evaluator:
         self.report(message, piece, help, notes)
         raise Stop
 
+    def spend(self, steps: int, piece: s.Piece) -> None:
+        """Count work, so that no text, however short, keeps growc busy for long."""
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            self.report(
+                f"this network takes more than {MAX_STEPS:,} steps to build",
+                piece,
+                "is a loop or a list too long?",
+            )
+            raise TooMany
+
     # ---- expressions
 
     def evaluate(self, expr: s.Expr, namer: Namer, outer: bool = False) -> Value:
@@ -107,7 +132,15 @@ class Evaluator:
         return value
 
     def _unknown_name(self, expr: s.Name) -> NoReturn:
-        hint = did_you_mean(expr.text, self.frame.variables)
+        hint = did_you_mean(expr.text, [*self.frame.variables, "true", "false"])
+        if expr.text in _TEXTS:
+            hint = f'a text is written in quotes: "{expr.text}"'
+        if expr.text in v.FUNCTION_NAMES:
+            self.fail(
+                f"`{expr.text}` is a function, not a value",
+                expr,
+                f"give it arguments: `{expr.text}(…)`",
+            )
         if expr.text in OPS or self.is_block(expr.text):
             kind = "an op" if expr.text in OPS else "a block"
             self.fail(
@@ -118,7 +151,7 @@ class Evaluator:
         self.fail(f"nothing is called `{expr.text}` here", expr, hint)
 
     def _list(self, expr: s.ListOf, namer: Namer, outer: bool) -> Value:
-        return [self.evaluate(item, namer) for item in expr.items]
+        return v.List(self.evaluate(item, namer) for item in expr.items)
 
     def _index(self, expr: s.Index, namer: Namer, outer: bool) -> Value:
         value = self.evaluate(expr.value, namer)
@@ -175,7 +208,9 @@ class Evaluator:
         if isinstance(a, Tensor) and isinstance(b, (int, float)) and not isinstance(b, bool):
             if sign in ("+", "-"):
                 return self._scale(a, 1.0, b if sign == "+" else -b, expr, namer, outer)
-            if sign == "*" or (sign == "/" and b):
+            if sign == "/" and b == 0:
+                raise ValueProblem("this divides by zero")
+            if sign in ("*", "/"):
                 factor = b if sign == "*" else 1 / b
                 return self._scale(a, factor, 0.0, expr, namer, outer)
         if isinstance(b, Tensor) and isinstance(a, (int, float)) and not isinstance(a, bool):
@@ -183,12 +218,17 @@ class Evaluator:
                 return self._scale(b, 1.0 if sign == "+" else -1.0, a, expr, namer, outer)
             if sign == "*":
                 return self._scale(b, a, 0.0, expr, namer, outer)
+        self.spend((v.weight(a) + v.weight(b)) // SIZE_OF_STEP, expr)
         return v.binary(sign, a, b)
 
     def _scale(
         self, x: Tensor, factor: float, offset: float, expr: s.Expr, namer: Namer, outer: bool
     ) -> Tensor:
-        return self.apply(Scale(factor=factor, offset=offset), [x], expr, namer, outer)
+        try:
+            op = Scale(factor=factor, offset=offset)
+        except BadArgument:
+            raise ValueProblem("this has no finite value") from None
+        return self.apply(op, [x], expr, namer, outer)
 
     # ---- calls
 
@@ -247,8 +287,13 @@ class Evaluator:
                 )
             else:
                 positional.append((value, argument))
+        given = [value for value, _ in (*positional, *named.values())]
+        self.spend(sum(map(v.weight, given)) // SIZE_OF_STEP, piece)
         op = OPS.get(callee.text)
         if op is not None:
+            for value in piped:
+                if not (isinstance(value, Tensor) or _all_tensors(value)):
+                    self.fail(f"`{op.name}` is applied to a tensor, not to {v.shown(value)}", piece)
             return self._op(op, positional, named, piece, callee, namer, outer, shared)
         if shared is not None:
             self.fail("only an op's parameters can be shared", piece, "use `with` on an op")
@@ -280,7 +325,7 @@ class Evaluator:
                 return v.FUNCTIONS[callee.text](plain)
             if len(plain) != 1 or not isinstance(plain[0], Tensor):
                 raise ValueProblem("`shape` takes one tensor")
-            return list(self.graph.node(plain[0].node).type.shape)
+            return v.List(self.graph.node(plain[0].node).type.shape)
         except ValueProblem as problem:
             self.fail(problem.message, callee, problem.help)
 
@@ -298,11 +343,10 @@ class Evaluator:
         operands: list[Tensor] = []
         rest: list[tuple[Value, s.Piece]] = []
         for value, place in positional:
-            tensors = value if isinstance(value, list) else [value]
-            if tensors and all(isinstance(t, Tensor) for t in tensors):
+            if isinstance(value, Tensor) or _all_tensors(value):
                 if rest:
                     self.fail("tensors come before the other arguments", place)
-                operands += tensors
+                operands += value if isinstance(value, list) else [value]
             else:
                 rest.append((value, place))
         op = self._build(cls, rest, named, callee)
@@ -321,8 +365,8 @@ class Evaluator:
         named: dict[str, tuple[Value, s.Piece]],
         callee: s.Name,
     ) -> Op:
-        plain = [value for value, _ in rest]
-        by_name = {name: value for name, (value, _) in named.items()}
+        plain = [v.as_list(value) for value, _ in rest]
+        by_name = {name: v.as_list(value) for name, (value, _) in named.items()}
         # Equal arguments of different type (1, 1.0, true) must not share an entry: hence repr.
         key = (cls, repr(plain), repr(by_name))
         if key in self._ops:
@@ -342,8 +386,6 @@ class Evaluator:
             help = error.help
             if help is None and isinstance(offending, s.Operation) and "/" in dict(offending.rest):
                 help = "`/` gives a fraction; `//` divides whole numbers"
-            if help is None and isinstance(offending, s.Name):
-                help = f"`{offending.text}` is not such a value here"
             self.fail(error.message, place, help)
         return op
 
@@ -369,10 +411,8 @@ class Evaluator:
                 Span(self.frame.source, piece.start, piece.end),
             )
         except ShapeError as error:
-            notes = [
-                (f"`{t.node}` is {self.graph.node(t.node).type}", self.graph.node(t.node).origin)
-                for t in dict.fromkeys(operands)
-            ]
+            nodes = [self.graph.node(name) for name in dict.fromkeys(t.node for t in operands)]
+            notes = [(f"`{n.name}` is {n.type}", n.origin) for n in nodes[:MAX_NOTES]]
             self.fail(error.message, piece, error.help, notes)
         except ValueError:
             self.fail(f"`{name[:80]}` cannot be the name of a node", piece, "choose a shorter name")
@@ -407,7 +447,7 @@ class Evaluator:
             self.fail(
                 "`as` names what an op or a block makes, and nothing is made here",
                 expr,
-                "an operator takes in what is left of it only in parentheses: `(x + y) as name`",
+                "it binds to the word before it; to name a sum, write `(x + y) as name`",
             )
         return value
 
@@ -419,7 +459,11 @@ class Evaluator:
         callee = target.callee if isinstance(target, s.Call) else target
         if not isinstance(callee, s.Name) or not (piped or isinstance(target, s.Call)):
             self.fail("`with` follows the op whose parameters are shared", expr)
-        shared = {role.text: source.text for role, source in expr.bindings}
+        shared: dict[str, str] = {}
+        for role, source in expr.bindings:
+            if role.text in shared:
+                self.fail(f"`{role.text}` is given twice", role)
+            shared[role.text] = self._parameter_name(source.text)
         value = self.call(callee, arguments, expr, namer, outer, list(piped), shared)
         node = self.graph.node(value.node)
         roles = [spec.role for spec in node.op.params(*self.graph.operand_types(node))]
@@ -431,6 +475,11 @@ class Evaluator:
                     did_you_mean(role.text, roles) or f"it has {', '.join(roles) or 'none'}",
                 )
         return value
+
+    def _parameter_name(self, written: str) -> str:
+        """A parameter's name in the store: names of nodes of this block instance come first."""
+        local = join(self.frame.prefix, written)
+        return local if names.scope_of(local) in self.graph else written
 
     # ---- what the elaborator adds
 
@@ -463,6 +512,5 @@ class Evaluator:
         s.Pipe: _pipe,
         s.Call: _call,
         s.As: _as,
-        s.With: _with,
         s.With: _with,
     }

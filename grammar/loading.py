@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ir import Diagnostic, Graph, GrowcError, Source, Span
-from ..ir.weights import read_file
+from ..ir.weights import Weights, read_file
 from . import syntax as s
 from .elaborate import Elaborated, SourceFile, WeightsBinding, elaborate
 from .parser import parse
@@ -78,7 +78,7 @@ def load_source(
     made = elaborate(_with_used(source, folder), hyperparameters)
     if made.graph is not None:
         if weights is not None:
-            made.graph.weights = read_file(Path(weights), made.graph)
+            made.graph.weights = _read_weights(Path(weights), made.graph)
         elif made.weights is not None:
             made.graph.weights = _bound_weights(made, made.weights, folder)
     elif hyperparameters:
@@ -86,10 +86,17 @@ def load_source(
     return Loaded(made.graph, made.warnings, made.blocks, made.weights)
 
 
-def _bound_weights(made: Elaborated, binding: WeightsBinding, folder: Path) -> Any:
+def _read_weights(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
+    try:
+        return read_file(path, graph, sha256)
+    except OSError as error:
+        raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _bound_weights(made: Elaborated, binding: WeightsBinding, folder: Path) -> Weights:
     assert made.graph is not None
     try:
-        return read_file(folder / binding.file, made.graph, binding.sha256)
+        return _read_weights(folder / binding.file, made.graph, binding.sha256)
     except GrowcError as error:
         first = error.diagnostics[0]
         raise GrowcError(Diagnostic(first.message, binding.span, first.help)) from error
@@ -98,19 +105,20 @@ def _bound_weights(made: Elaborated, binding: WeightsBinding, folder: Path) -> A
 def read_source(path: Path) -> Source:
     """Read a text file. Raises :class:`GrowcError` if it cannot be read as UTF-8."""
     name = str(path)
-    if path.is_dir():
-        raise GrowcError(f"{name}: is a folder, not an .arch file")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise GrowcError(
-                f"{name}: is larger than {MAX_FILE_BYTES // 2**20} MB, too large for text"
-            )
-        content = path.read_bytes()
+        # No look at the size before: a pipe has none.
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         near = _similar_file(path)
         raise GrowcError(f"{name}: no such file", help=near) from None
-    except OSError as error:
-        raise GrowcError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except IsADirectoryError:
+        raise GrowcError(f"{name}: is a folder, not an .arch file") from None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise GrowcError(f"{name}: cannot be read ({reason})") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise GrowcError(f"{name}: is larger than {MAX_FILE_BYTES // 2**20} MB, too large for text")
     return decode(name, content)
 
 
@@ -120,7 +128,8 @@ def decode(name: str, content: bytes) -> Source:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
+        before = content[content.rfind(b"\n", 0, error.start) + 1 : error.start]
+        column = len(before.decode("utf-8-sig")) + 1
         raise GrowcError(
             f"{name}:{line}:{column}: this is not UTF-8 text (byte 0x{content[error.start]:02x})",
             help="save the file as UTF-8",

@@ -15,6 +15,7 @@ from lark import Lark, Token
 from lark.exceptions import UnexpectedInput
 
 from ..ir.diagnostics import Diagnostic, GrowcError, Source, Span
+from ..ir.names import MAX_LENGTH
 from . import syntax as s
 from .recovery import explain_all
 
@@ -22,8 +23,8 @@ MAX_NESTING = 60
 """Brackets, braces and chained prefixes inside each other. Deeper is a mistake or an attack."""
 MAX_DIGITS = 18
 
-_INT = re.compile(r"\d[\d_]*\Z")
-_FLOAT = re.compile(r"\d[\d_]*(\.\d+)?([eE][+-]?\d+)?\Z")
+_INT = re.compile(r"[0-9]+(_[0-9]+)*\Z")
+_FLOAT = re.compile(r"[0-9]+(_[0-9]+)*(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 
 
 def parse(source: Source) -> s.File:
@@ -105,7 +106,7 @@ def _gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-_BRACKETS = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*"|`[^`\n]*`|[()\[\]{}]')
+_BRACKETS = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*+|`[^`\n]*`|[()\[\]{}]')
 
 
 def _check_nesting(source: Source) -> None:
@@ -145,6 +146,8 @@ class Builder:
         self.source = source
         self.comments: list[s.Comment] = []
         self.problems: list[Diagnostic] = []
+        # The last `if`, and how many it is with those in its `else`.
+        self._chain: tuple[s.If | None, int] = (None, 0)
 
     def comment(self, token: Token) -> None:
         self.comments.append(s.Comment(token.start_pos or 0, token.end_pos or 0, token.rstrip()))
@@ -185,7 +188,7 @@ class Builder:
         kind = next((c for c in children if isinstance(c, s.TypeName)), None)
         default = children[-1] if "=" in children[1:-1] else None
         return s.Parameter(
-            _start(children[0]), _end(children[-1]), self._name(children[0]), kind, default
+            _start(children[0]), _end(children[-1]), self._new_name(children[0]), kind, default
         )
 
     def type(self, children: list[Any]) -> s.TypeName:
@@ -202,7 +205,7 @@ class Builder:
         return s.InputStatement(
             _start(children[0]),
             _end(children[-1]),
-            self._name(children[1]),
+            self._new_name(children[1]),
             self._name(children[3]),
             shape,
         )
@@ -220,7 +223,7 @@ class Builder:
         )
 
     def bind(self, children: list[Any]) -> s.Bind:
-        targets = [self._name(c) for c in children[:-2:2]]
+        targets = [self._new_name(c) for c in children[:-2:2]]
         return s.Bind(_start(children[0]), children[-1].end, targets, children[-1])
 
     def expressions(self, children: list[Any]) -> list[s.Expr]:
@@ -230,12 +233,21 @@ class Builder:
         return s.Return(_start(children[0]), children[1][-1].end, children[1])
 
     def repeat(self, children: list[Any]) -> s.Repeat:
-        variable = self._name(children[1]) if len(children) == 5 else None
+        variable = self._new_name(children[1]) if len(children) == 5 else None
         return s.Repeat(_start(children[0]), children[-1].end, variable, children[-2], children[-1])
 
     def if_(self, children: list[Any]) -> s.If:
         otherwise = children[4] if len(children) > 3 else None
-        return s.If(_start(children[0]), children[-1].end, children[1], children[2], otherwise)
+        made = s.If(_start(children[0]), children[-1].end, children[1], children[2], otherwise)
+        last, length = self._chain
+        self._chain = made, length + 1 if otherwise is last else 1
+        if self._chain[1] == MAX_NESTING + 1:
+            self._problem(
+                f"more than {MAX_NESTING} `if` follow each other here",
+                made,
+                "choose by the index of a list instead",
+            )
+        return made
 
     # ---- expressions
 
@@ -249,6 +261,10 @@ class Builder:
 
     def postfix(self, children: list[Any]) -> s.Expr:
         value = self._atom(children[0])
+        if len(children) > MAX_NESTING:
+            self._problem(
+                f"more than {MAX_NESTING} `[…]`, `as` or `with` follow each other here", value
+            )
         for kind, end, *rest in children[1:]:
             if kind == "index":
                 value = s.Index(value.start, end, value, rest[0])
@@ -315,7 +331,22 @@ class Builder:
             text = text[1:-1]
             if not text:
                 self._problem("a name in backticks cannot be empty", token)
+            elif not text.isprintable():
+                self._problem("a name cannot hold invisible characters", token)
+        if len(text) > MAX_LENGTH:
+            self._problem(f"this name has more than {MAX_LENGTH} characters", token)
+            text = text[:MAX_LENGTH]
         return s.Name(token.start_pos or 0, token.end_pos or 0, text)
+
+    def _new_name(self, token: Token) -> s.Name:
+        """A name that something gets here."""
+        if token in ("true", "false", "not", "and", "or"):
+            self._problem(
+                f"`{token}` is a word of the language, so it needs backticks to be a name",
+                token,
+                f"write `` `{token}` ``, or choose another name",
+            )
+        return self._name(token)
 
     def _string(self, token: Token) -> s.String:
         value = token[1:]
@@ -328,11 +359,13 @@ class Builder:
                     token,
                     r"a backslash is written `\\`, a quote `\"`",
                 )
+        if not value.isprintable():
+            self._problem("a text cannot hold invisible characters", token)
         return s.String(token.start_pos or 0, token.end_pos or 0, str(value))
 
     def _number(self, token: Token) -> int | float:
         if _INT.match(token):
-            if len(token) <= MAX_DIGITS:
+            if len(token.replace("_", "")) <= MAX_DIGITS:
                 return int(token)
             self._problem(f"this number has more than {MAX_DIGITS} digits", token)
         elif _FLOAT.match(token):

@@ -16,6 +16,9 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from ..ir.diagnostics import Diagnostic, GrowcError, Source, Span, did_you_mean
 
 MAX_ERRORS = 10
+LONG_TEXT = 500_000
+MAX_TARGETS = 16
+"""How many names before a `=` are looked at: more would take too long for long lists of names."""
 
 KEYWORDS = frozenset(
     "use block net input output weights sha256 return repeat in if else as with and or not "
@@ -25,8 +28,9 @@ _STATEMENT_WORDS = ("input", "output", "weights", "return", "repeat", "if")
 _ITEM_WORDS = ("use", "block", "net")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*+"')
 _WORD = re.compile(
-    r'(?P<skip>#[^\n]*|\s+)|(?P<text>"(?:[^"\\\n]|\\.)*"?)'
+    r'(?P<skip>#[^\n]*|\s+)|(?P<text>"(?:[^"\\\n]|\\.)*+"?)'
     r"|(?P<name>[A-Za-z_]\w*(?:\.\w+)*|`[^`\n]*`)|(?P<number>\d[\w.]*)|(?P<sign>->|==|.)",
     re.DOTALL,
 )
@@ -64,14 +68,12 @@ def _begins(words: list[_Word], i: int) -> bool:
         return True
     # `name =` or `a, b =`, but not an argument `name = value` inside a call: those are told
     # apart by _unclosed, which looks at what the line before left open.
-    while word.kind == "name" and i + 1 < len(words):
-        sign = words[i + 1].text
+    for at in range(i, min(i + 2 * MAX_TARGETS, len(words) - 1), 2):
+        sign = words[at + 1].text
+        if words[at].kind != "name" or sign not in ("=", ","):
+            return False
         if sign == "=":
             return True
-        if sign != "," or i + 2 >= len(words):
-            return False
-        i += 2
-        word = words[i]
     return False
 
 
@@ -90,7 +92,8 @@ def explain_all(source: Source, parse: Callable[[str], list[Diagnostic]]) -> lis
         if blanked is None:
             return found
         text = blanked
-    while len(found) < MAX_ERRORS:
+    enough = MAX_ERRORS if len(text) <= LONG_TEXT else 1  # each costs a parse of the whole text
+    while len(found) < enough:
         try:
             found += parse(text)
             break
@@ -123,6 +126,8 @@ def _bracket_problem(source: Source, text: str) -> tuple[Diagnostic, str | None]
     words = _words(text)
     opened: list[_Word] = []
     for i, word in enumerate(words):
+        if word.kind == "text" and not _STRING.fullmatch(word.text):
+            return _open_text(source, word), _blank_statement(text, word.start)
         if opened and opened[-1].text != "{" and _ends_statement(words, i):
             return _unclosed(source, opened[-1]), _blank(text, opened[-1].start, word.start)
         if word.text in _CLOSING:
@@ -131,7 +136,7 @@ def _bracket_problem(source: Source, text: str) -> tuple[Diagnostic, str | None]
             if opened and _CLOSING[opened[-1].text] == word.text:
                 opened.pop()
                 continue
-            if not opened:
+            if not opened or opened[-1].text == "{":
                 problem = Diagnostic(
                     f"this `{word.text}` closes nothing",
                     Span(source, word.start, word.end),
@@ -140,8 +145,37 @@ def _bracket_problem(source: Source, text: str) -> tuple[Diagnostic, str | None]
                 return problem, text[: word.start] + " " + text[word.end :]
             return _mismatch(source, opened[-1], word), None
     if opened:
-        return _unclosed(source, opened[0]), None
+        return _unclosed(source, _outdented(source, words) or opened[0]), None
     return None
+
+
+def _outdented(source: Source, words: list[_Word]) -> _Word | None:
+    """The first `{` whose `}` begins a line further left than the `{`'s line does.
+
+    When a brace is missing, all after it close the wrong ones; the indentation tells which.
+    """
+    opened: list[_Word] = []
+    for word in words:
+        if word.text == "{":
+            opened.append(word)
+        elif word.text == "}" and opened:
+            brace = opened.pop()
+            if word.first and _indentation(source, word) < _indentation(source, brace):
+                return brace
+    return None
+
+
+def _indentation(source: Source, word: _Word) -> int:
+    line = source.line(source.position(word.start)[0])
+    return len(line) - len(line.lstrip())
+
+
+def _open_text(source: Source, word: _Word) -> Diagnostic:
+    return Diagnostic(
+        "this text has no closing quote on its line",
+        Span(source, word.start, word.end),
+        'close it with `"`',
+    )
 
 
 def _ends_statement(words: list[_Word], i: int) -> bool:
@@ -187,15 +221,29 @@ def _blank_statement(text: str, at: int) -> str:
     starts = [w.start for i, w in enumerate(words) if _begins(words, i)]
     first = max((p for p in starts if p <= at), default=0)
     last = min((p for p in starts if p > max(at, first)), default=len(text))
-    keep = "{}"
     piece = text[first:last]
-    if any(c in keep for c in piece) and piece.count("{") != piece.count("}"):
+    braces = [w for w in words if w.text in "{}"]
+    outer = [w.text for w in braces if w.start < first]
+    if "{" in piece and outer.count("{") <= outer.count("}"):
+        return _blank(text, first, _closing(braces[len(outer) :], len(text)))
+    if piece.count("{") != piece.count("}"):
         # A header such as `repeat … {`: blank its words and make the body a loop over nothing.
-        brace = text.find("{", first)
-        if first <= brace < last and brace >= at:
-            return text[:first] + "if 0".ljust(brace - first)[: brace - first] + text[brace:]
-        last = min((i for i in range(at, last) if text[i] in keep), default=last)
+        opening = text.find("{", first)
+        if first <= opening < last and opening >= at:
+            header = "if 0".ljust(opening - first)[: opening - first]
+            return text[:first] + header + text[opening:]
+        last = min((i for i in range(at, last) if text[i] in "{}"), default=last)
     return _blank(text, first, last)
+
+
+def _closing(braces: list[_Word], end: int) -> int:
+    """Where the body that the first of the braces opens ends."""
+    depth = 0
+    for brace in braces:
+        depth += 1 if brace.text == "{" else -1
+        if depth <= 0:
+            return brace.end
+    return end
 
 
 # ---- wording
@@ -213,14 +261,17 @@ def _explain(source: Source, text: str, error: UnexpectedInput, at: int) -> Diag
         )
     span = Span(source, at, at + len(token))
     word = str(token)
+    if word == ">" and text[at - 1] == "-":
+        # The lexer takes the minus sign alone where an operator cannot stand.
+        word, at, span = "->", at - 1, Span(source, at - 1, at + 1)
     previous = [w for w in _words(text) if w.end <= at]
-    before = previous[-1].text if previous else ""
+    before = _short(previous[-1].text) if previous else ""
+    word = _short(word)
+    last = Span(source, previous[-1].start, previous[-1].end) if previous else span
+    if word == "=" and before in KEYWORDS and previous[-1].first:
+        return _reserved(before, last)
     if word in KEYWORDS and "NAME" in accepts and word not in ("and", "or", "in", "else"):
-        return Diagnostic(
-            f"`{word}` is a word of the language, so it needs backticks to be a name",
-            span,
-            f"write `` `{word}` ``",
-        )
+        return _reserved(word, span)
     if accepts <= {"USE", "BLOCK", "NET", "$END"}:
         hint = did_you_mean(word, _ITEM_WORDS)
         return Diagnostic(
@@ -231,11 +282,22 @@ def _explain(source: Source, text: str, error: UnexpectedInput, at: int) -> Diag
     if word == "=" and len(previous) > 1 and previous[-1].first:
         # The next statement was read as the value that is missing at the end of this one.
         return _missing_value(previous[-2].text, Span(source, previous[-2].start, previous[-2].end))
+    line_ends = bool(previous) and "\n" in text[previous[-1].end : at]
     if "NAME" in accepts and "NUMBER" in accepts:
-        return _missing_value(before, span, word)
+        return _missing_value(before, last) if line_ends else _missing_value(before, span, word)
     if accepts == {"EQUAL", "COMMA"}:
-        return _not_a_statement(source, previous)
+        if source.text[at + 1 : at + 2] == "=":
+            help = f"write `{before} = {before} {word} …`"
+            return Diagnostic(f"`{word}=` is not an operator", Span(source, at, at + 2), help)
+        return _not_a_statement(source, previous, word)
+    if word == "=":
+        return Diagnostic(f"`=` cannot follow `{before}`", span, "to compare, write `==`")
+    if len(previous) > 1 and previous[-2].text == "repeat" and previous[-1].kind == "name":
+        help = f"put `in` between them: `repeat {before} in …`"
+        return Diagnostic(f"`{word}` cannot follow `{before}`", span, help)
     single = _next(accepts - {"RBRACE"})
+    if single is not None and line_ends:
+        return Diagnostic(f"a statement cannot end with `{before}`", last, single)
     if single is None and (token.type in ("NAME", "NUMBER", "STRING") or word in "([{"):
         single = "is an operator, a `->`, a comma or a bracket missing before it?"
     return Diagnostic(f"`{word}` cannot follow `{before}`", span, single or _STATEMENTS)
@@ -244,6 +306,20 @@ def _explain(source: Source, text: str, error: UnexpectedInput, at: int) -> Diag
 _STATEMENTS = (
     "a statement is `name = value`, `input`, `output`, `repeat`, `if`, `return` or `weights`"
 )
+
+
+def _short(word: str) -> str:
+    """A word of the text in a message."""
+    word = "".join(c if c.isprintable() else " " for c in word)
+    return word if len(word) <= 40 else word[:39] + "…"
+
+
+def _reserved(word: str, span: Span) -> Diagnostic:
+    return Diagnostic(
+        f"`{word}` is a word of the language, so it needs backticks to be a name",
+        span,
+        f"write `` `{word}` ``, or choose another name",
+    )
 
 
 def _missing_value(before: str, span: Span, word: str = "") -> Diagnostic:
@@ -255,15 +331,32 @@ def _missing_value(before: str, span: Span, word: str = "") -> Diagnostic:
     )
 
 
-def _not_a_statement(source: Source, previous: list[_Word]) -> Diagnostic:
+_FROM_ELSEWHERE = {
+    "for": "a loop is written `repeat i in 0..4 { … }`",
+    "while": "a loop is written `repeat i in 0..4 { … }`",
+    "def": "a part that is used again is a `block`, outside of the net",
+    "use": "`use` stands outside of nets and blocks, at the top of the file",
+    "block": "blocks stand outside of nets and of other blocks",
+    "net": "a net stands outside of blocks and of other nets",
+}
+
+
+def _not_a_statement(source: Source, previous: list[_Word], after: str) -> Diagnostic:
     """A name that was read as the beginning of a statement, but no ``=`` follows."""
     name = previous[-1]
     span = Span(source, name.start, name.end)
+    shown = _short(name.text)
     if name.first or len(previous) == 1 or previous[-2].text in "{}":
-        hint = did_you_mean(name.text, _STATEMENT_WORDS)
-        return Diagnostic(f"`{name.text}` does not begin a statement", span, hint or _STATEMENTS)
+        hint = did_you_mean(name.text, _STATEMENT_WORDS) or _FROM_ELSEWHERE.get(name.text)
+        if hint is None and after in ("->", "(", "[", "+", "-", "*", "/"):
+            return Diagnostic(
+                "a value alone is not a statement",
+                span,
+                "give it a name, `y = …`, or make it an output, `output y = …`",
+            )
+        return Diagnostic(f"`{shown}` does not begin a statement", span, hint or _STATEMENTS)
     return Diagnostic(
-        f"`{name.text}` cannot follow `{previous[-2].text}`",
+        f"`{shown}` cannot follow `{_short(previous[-2].text)}`",
         span,
         "is an operator, a `->`, a comma or a bracket missing before it?",
     )
@@ -276,7 +369,6 @@ _SAY = {
     "EQUAL": "`=`",
     "COLON": "`:`",
     "NAME": "a name",
-    "STRING": 'a file name in quotes, such as "blocks.arch"',
     "IN": "`in`",
 }
 
@@ -285,12 +377,31 @@ def _next(accepts: set[str]) -> str | None:
     """What must come next, where that is one thing (or one of a known few)."""
     if len(accepts) == 1:
         (only,) = accepts
+        if only == "STRING":
+            return 'a text is written in quotes, such as "blocks.arch"'
         return f"write {_SAY[only]} here" if only in _SAY else None
     if accepts == {"LPAR", "LBRACE"}:
         return "write `{` here, or parameters in parentheses"
     if "RBRACE" in accepts and "INPUT" in accepts:
         return "close the body with `}`"
     return None
+
+
+_LOOKALIKES = {
+    **dict.fromkeys("“”„«»″", '"'),
+    **dict.fromkeys("‘’′", '"'),
+    **dict.fromkeys("−–—", "-"),
+    **dict.fromkeys("\u00a0\u2007\u202f\u3000\u200b\ufeff", " "),
+    "→": "->",
+    "×": "*",
+    "·": "*",
+    "÷": "/",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "…": "..",
+}
+"""What word processors and papers write, and what it is here."""
 
 
 def _strange_character(source: Source, at: int) -> Diagnostic:
@@ -309,6 +420,9 @@ def _strange_character(source: Source, at: int) -> Diagnostic:
             span,
             "plain names use a to z, A to Z, digits and _; others go in backticks",
         )
+    if char in _LOOKALIKES:
+        plain = "a plain space" if _LOOKALIKES[char] == " " else f"`{_LOOKALIKES[char]}`"
+        return Diagnostic(f"{shown} has no meaning here", span, f"write {plain}")
     help = {
         "&": "write `and`",
         "|": "write `or`; to chain ops, `->`",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from ..ir.attributes import show_value
 
 MAX_INT = 2**63 - 1
 MAX_LIST = 100_000
+MAX_LIST_DEPTH = 16
+MAX_RANGE = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,9 @@ class Tensor:
     """The result of a node of the graph being built."""
 
     node: str
+
+    def __str__(self) -> str:
+        return "a tensor"
 
 
 class _Poison:
@@ -37,6 +43,62 @@ class ValueProblem(Exception):
     def __init__(self, message: str, help: str | None = None) -> None:
         super().__init__(message)
         self.message, self.help = message, help
+
+
+class List(list[Any]):
+    """A list of the language. It knows how many items it has with those of its inner lists.
+
+    Without that count, `l = [l, l]` in a loop would make a value of 2^n items.
+    """
+
+    __slots__ = ("depth", "weight")
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        super().__init__(items)
+        inner = [item for item in self if isinstance(item, List)]
+        self.weight: int = len(self) + sum(item.weight for item in inner)
+        self.depth: int = 1 + max((item.depth for item in inner), default=0)
+        if self.weight > MAX_LIST:
+            raise _long_list()
+        if self.depth > MAX_LIST_DEPTH:
+            raise ValueProblem(f"lists lie more than {MAX_LIST_DEPTH} deep in each other here")
+
+
+def _long_list() -> ValueProblem:
+    return ValueProblem(f"this list would have more than {MAX_LIST:,} items")
+
+
+def as_list(value: Value) -> Value:
+    """A range as the list of its numbers; anything else as it is."""
+    if not isinstance(value, range):
+        return value
+    if len(value) > MAX_LIST:
+        raise _long_list()
+    return List(value)
+
+
+def weight(value: Value) -> int:
+    """How many items looking at all of a value means to look at."""
+    return value.weight if isinstance(value, List) else 0
+
+
+def from_outside(value: object) -> Value:
+    """A Python value as a value of the language. Raises ``TypeError`` if there is none."""
+    if isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, numbers.Integral):
+        if abs(int(value)) > MAX_INT:
+            raise _too_large()
+        return int(value)
+    if isinstance(value, numbers.Real):
+        if not math.isfinite(value):
+            raise ValueProblem("must be a finite number")
+        return float(value)
+    if isinstance(value, (list, tuple, range)):
+        if len(value) > MAX_LIST:
+            raise _long_list()
+        return List(from_outside(item) for item in value)
+    raise TypeError
 
 
 def kind_of(value: Value) -> str:
@@ -58,7 +120,7 @@ def kind_of(value: Value) -> str:
 
 def shown(value: Value) -> str:
     """A value in an error message: itself if it is short and plain, else its kind."""
-    if isinstance(value, (Tensor, range, list)):
+    if isinstance(value, (Tensor, range)):
         return kind_of(value)
     text = show_value(value)
     return f"`{text}`" if len(text) <= 30 else kind_of(value)
@@ -90,6 +152,8 @@ def binary(sign: str, a: Value, b: Value) -> Value:
     if sign in ("==", "!="):
         if isinstance(a, Tensor) or isinstance(b, Tensor):
             raise ValueProblem("tensors cannot be compared while the network is built")
+        if isinstance(a, range) != isinstance(b, range):
+            a, b = as_list(a), as_list(b)
         return (a == b) == (sign == "==")
     if sign in ("and", "or"):
         for side in (a, b):
@@ -99,14 +163,19 @@ def binary(sign: str, a: Value, b: Value) -> Value:
         for side in (a, b):
             if not isinstance(side, int) or isinstance(side, bool):
                 raise ValueProblem(f"a range goes between whole numbers, not {shown(side)}")
+        if b - a > MAX_RANGE:
+            raise ValueProblem(f"this range would have more than {MAX_RANGE:,} numbers")
         return range(a, b)
     if sign == "+" and isinstance(a, (list, range)) and isinstance(b, (list, range)):
+        a, b = as_list(a), as_list(b)
         if len(a) + len(b) > MAX_LIST:
-            raise ValueProblem(f"this list would have more than {MAX_LIST:,} items")
-        return [*a, *b]
+            raise _long_list()
+        return List([*a, *b])
     if not (_is_number(a) and _is_number(b)):
         what = f"`{sign}` does not go between {kind_of(a)} and {kind_of(b)}"
-        raise ValueProblem(what)
+        with_tensor = isinstance(a, Tensor) or isinstance(b, Tensor)
+        help = "tensors take `+`, `-`, `*`, and `/` by a number" if with_tensor else None
+        raise ValueProblem(what, help)
     if sign in _ORDER:
         return _ORDER[sign](a, b)
     return _number(sign, a, b)
@@ -165,7 +234,7 @@ def index(value: Value, at: Value) -> Value:
         raise ValueProblem(f"an item's number is a whole number, not {shown(at)}")
     if not -len(value) <= at < len(value):
         raise ValueProblem(
-            f"item {at} of a list of {len(value)}",
+            f"there is no item {at} in {kind_of(value)} of {len(value)}",
             "items count from 0; -1 is the last" if value else "the list is empty",
         )
     return value[at]
@@ -175,7 +244,8 @@ def index(value: Value, at: Value) -> Value:
 
 
 def _numbers(name: str, arguments: list[Value]) -> list[Any]:
-    flat = [v for a in arguments for v in (a if isinstance(a, (list, range)) else [a])]
+    lists = [as_list(a) for a in arguments]
+    flat = [v for a in lists for v in (a if isinstance(a, list) else [a])]
     if not flat or not all(_is_number(v) for v in flat):
         raise ValueProblem(f"`{name}` takes numbers, or a list of them")
     return flat
@@ -191,6 +261,8 @@ def _whole(arguments: list[Value]) -> int:
     (number,) = _numbers("int", arguments) if len(arguments) == 1 else [None]
     if number is None:
         raise ValueProblem("`int` takes one number")
+    if abs(number) > MAX_INT:
+        raise _too_large()
     return int(number)
 
 
@@ -223,6 +295,8 @@ def fits(value: Value, declared: str) -> bool:
         inner = declared[5:-1]
         if not isinstance(value, (list, range)):
             return False
+        if isinstance(value, range):
+            return inner in ("", "int", "float")
         return not inner or all(fits(v, inner) for v in value)
     if declared == "int":
         return isinstance(value, int) and not isinstance(value, bool)
