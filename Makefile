@@ -43,6 +43,7 @@ format: .venv/installed ## Rewrite the sources in the project's style
 
 docs: .venv/installed ## Renew the generated pages and build the documentation into out/site
 	GROWC_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_docs.py
+	$(BIN)/python docs/picture.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --quiet --strict --site-dir out/site
 
