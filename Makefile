@@ -33,7 +33,7 @@ lint: .venv/installed ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy benchmarks
 	$(BIN)/growc fmt --check examples/*.arch examples/blocks/*.arch
 
 format: .venv/installed ## Rewrite the sources in the project's style
@@ -52,6 +52,7 @@ bench: .venv/installed ## Measure speed; writes benchmarks/results
 	$(BIN)/python -m benchmarks.parsing
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.widening
+	$(BIN)/python -m benchmarks.proving
 
 clean: ## Remove what was made, the environment included
 	rm -rf .venv out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

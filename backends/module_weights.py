@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ir import Graph, GrowcError, Weights
+from ..ir.graph import same_mask
+from ..ir.weights import Mask, masked
 from .registry import shortened
 
 
@@ -19,17 +21,26 @@ def weights_of(graph: Graph, module: nn.Module) -> Weights:
     :func:`to_torch`, also compiled or wrapped for distributed training, or any module with the
     same names.
 
-    Raises :class:`GrowcError` naming every parameter that is missing or has another shape.
+    Masks are the graph's; what a module with masks holds where they are false, which it does not
+    compute with, is given as zero.
+
+    Raises :class:`GrowcError` naming every parameter that is missing, or has another shape or mask,
+    or in a module without masks a value where the graph has no connection.
     """
     found: dict[str, Tensor] = {}
     problems: list[str] = []
-    for key, path, shape, tensor in _named(graph, _unwrapped(module)):
+    masks = graph.weights.masks
+    for key, path, shape, tensor, mask in _named(graph, _unwrapped(module)):
         if tensor is None:
             problems.append(f"`{path}` is missing")
         elif tuple(tensor.shape) != shape:
             problems.append(f"`{path}` has shape {list(tensor.shape)}, not {list(shape)}")
         elif key in found and found[key].data_ptr() != tensor.data_ptr():
             problems.append(f"`{path}` is no longer tied to the other uses of `{key}`")
+        elif mask is None and key in masks and tensor.detach()[_missing(masks[key], tensor)].any():
+            problems.append(f"`{path}` has values where its mask in the graph has no connection")
+        elif mask is not None and not same_mask(mask.numpy(force=True), masks.get(key)):
+            problems.append(f"`{path}` has another mask than in the graph")
         else:
             found[key] = tensor
     if problems:
@@ -37,9 +48,15 @@ def weights_of(graph: Graph, module: nn.Module) -> Weights:
             f"the module does not fit the graph `{graph.name}`: {shortened(problems)}",
             help="use a module made by growc.to_torch from this very graph",
         )
-    return Weights(
-        {key: tensor.detach().to("cpu", torch.float32).numpy() for key, tensor in found.items()}
-    )
+    weights = Weights(masks={key: mask for key, mask in masks.items() if key in found})
+    for key, tensor in found.items():
+        array = tensor.detach().to("cpu", torch.float32).numpy()
+        weights[key] = masked(array, masks.get(key))
+    return weights
+
+
+def _missing(mask: Mask, tensor: Tensor) -> Tensor:
+    return torch.from_numpy(~mask).to(tensor.device)
 
 
 def with_weights_of(graph: Graph, module: nn.Module) -> Graph:
@@ -54,8 +71,9 @@ def with_weights_of(graph: Graph, module: nn.Module) -> Graph:
 
 def _named(
     graph: Graph, module: nn.Module
-) -> Iterator[tuple[str, str, tuple[int, ...], Tensor | None]]:
-    """(store name, name in the module, shape, tensor or None) of every parameter of every node.
+) -> Iterator[tuple[str, str, tuple[int, ...], Tensor | None, Tensor | None]]:
+    """(store name, name in the module, shape, tensor or None, mask or None) of every parameter of
+    every node.
 
     Looked up by node and role, as a tied parameter has its store name at one node only.
     """
@@ -63,12 +81,13 @@ def _named(
     for node in graph:
         holder = modules.get(node.name)
         for key, spec in graph.params_of(node.name):
-            tensor = None
+            tensor = mask = None
             if holder is not None:
                 tensor = holder._parameters.get(spec.role)
                 if tensor is None:
                     tensor = holder._buffers.get(spec.role)
-            yield key, f"{node.name}.{spec.role}", spec.shape, tensor
+                mask = holder._buffers.get(f"{spec.role}_mask")
+            yield key, f"{node.name}.{spec.role}", spec.shape, tensor, mask
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

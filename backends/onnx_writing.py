@@ -131,8 +131,9 @@ def _model(graph: Graph, live: list[Node], opset: int) -> onnx.ModelProto:
     for key in params:
         # In place: protobuf copies messages by serializing them, which ends at 2 GiB.
         tensor = model.graph.initializer.add(name=key, data_type=onnx.TensorProto.FLOAT)
-        tensor.dims.extend(graph.weights[key].shape)
-        tensor.raw_data = np.asarray(graph.weights[key], "<f4").tobytes()
+        value = graph.weights.effective(key)  # ONNX knows no masks: missing connections are zeros
+        tensor.dims.extend(value.shape)
+        tensor.raw_data = np.asarray(value, "<f4").tobytes()
     return model
 
 

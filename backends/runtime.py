@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ CPU = ("CPUExecutionProvider",)
 
 ONLY_ERRORS = 3
 """onnxruntime's log severity: no information, no warnings."""
+
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
 FAILURES = (
     errors.EPFail,
@@ -139,6 +142,7 @@ def _array(value: ArrayLike, type: str) -> NDArray[Any]:
 
 
 def _plain(error: Exception) -> str:
-    """The first line of onnxruntime's message, without its error code and source file."""
-    text = str(error).strip() or type(error).__name__
-    return text.split("\n")[0].removeprefix("[ONNXRuntimeError] : ")
+    """onnxruntime's message in one line, without its error code; a long one is cut."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = _CODE.sub("", text)
+    return text if len(text) <= 300 else text[:299] + "…"

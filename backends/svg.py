@@ -114,9 +114,6 @@ class _Picture:
             engine,
         )
 
-    def _users(self, node: Node) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(user for user, _ in self.graph.consumers(node.name)))
-
     # ---- boxes
 
     def _is_compact(self, node: Node) -> bool:

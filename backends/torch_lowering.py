@@ -13,6 +13,7 @@ from ..ir import Graph, GrowcError, Input, Op, ParamSpec
 from . import torch_ops as torch_ops  # registers the lowerings
 from .module_names import assemble
 from .registry import require_values, shortened
+from .torch_modules import set_masks
 from .torch_site import Site, lowering, variable
 
 
@@ -35,12 +36,18 @@ def to_torch(
     ``dtype`` is that of the parameters, float32 if not given. With ``share`` the module's tensors
     are the graph's arrays, so that training changes these; otherwise they are copies.
 
+    A layer whose parameters have masks computes with α ⊙ W: a missing weight has no gradient and
+    stays zero, whatever the optimizer. Its masks are the buffers ``weight_mask`` and
+    ``bias_mask``, which are not in the state dict. For ∂L/∂(α_i W_i) where α_i = 0 (ILNAS section
+    3.3), fill them with true while gradients are taken: W is zero there, so the function stays.
+
     Raises :class:`GrowcError` for parameters without a value, ops that have no lowering, node
     names that a module cannot have, and arrays that cannot be shared.
     """
     lowering.check(graph)
     require_values(graph)
     values = _tensors(graph, dtype or torch.float32, share=share)
+    masked = {key: m for key, m in graph.weights.masks.items() if key in values}
     code = fx.Graph()
     modules: dict[str, nn.Module] = {}
     results: dict[str, fx.Node] = {}
@@ -49,12 +56,15 @@ def to_torch(
             results[node.name] = _placeholder(code, node.name)
             continue
         operands = tuple(results[name] for name in node.operands)
-        site = Site(node, operands, graph.operand_types(node), code, modules)
+        params = graph.params_of(node.name)
+        masks = {s.role: masked[key] for key, s in params if key in masked}
+        site = Site(node, operands, graph.operand_types(node), code, modules, bool(masks))
         lower = lowering.find(type(node.op))
         assert lower is not None  # lowering.check has looked
         results[node.name] = lower(node.op, site)
         if node.name in modules:
-            _fill(modules[node.name], graph.params_of(node.name), values)
+            _fill(modules[node.name], params, values)
+            set_masks(modules[node.name], node.name, masks)
     outputs = {name: results[node] for name, node in graph.outputs.items()}
     code.output(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
     return fx.GraphModule(assemble(graph, modules), code)
@@ -75,9 +85,11 @@ def _tensors(graph: Graph, dtype: torch.dtype, *, share: bool) -> dict[str, Tens
         _require_shareable(graph, dtype)
     tensors: dict[str, Tensor] = {}
     for name, spec in specs.items():
-        array = graph.weights[name]
-        # The copy also makes a read-only array writable and a strided one contiguous.
-        tensor = torch.from_numpy(array if share else np.array(array, order="C")).to(dtype)
+        if share:
+            tensor = torch.from_numpy(graph.weights[name])
+        else:
+            # The copy also makes a read-only array writable and a strided one contiguous.
+            tensor = torch.from_numpy(np.array(graph.weights.effective(name), order="C")).to(dtype)
         tensors[name] = nn.Parameter(tensor) if spec.trainable else tensor
     return tensors
 

@@ -14,13 +14,30 @@ from torch.nn import functional as F
 from ..ir import ops
 from ..ir.ops.pool import GlobalAvgPool, GlobalMaxPool
 from .registry import begins, is_symmetric
-from .torch_modules import PaddedConv1d, PaddedConv2d, PaddedConv3d
+from .torch_modules import (
+    MaskedConv1d,
+    MaskedConv2d,
+    MaskedConv3d,
+    MaskedLinear,
+    MaskedPaddedConv1d,
+    MaskedPaddedConv2d,
+    MaskedPaddedConv3d,
+    PaddedConv1d,
+    PaddedConv2d,
+    PaddedConv3d,
+)
 from .torch_site import Site, lowering
 
 META = torch.device("meta")
 
-CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-PADDED_CONV = {1: PaddedConv1d, 2: PaddedConv2d, 3: PaddedConv3d}
+CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+PADDED_CONV: dict[int, Any] = {1: PaddedConv1d, 2: PaddedConv2d, 3: PaddedConv3d}
+MASKED_CONV: dict[int, Any] = {1: MaskedConv1d, 2: MaskedConv2d, 3: MaskedConv3d}
+MASKED_PADDED_CONV: dict[int, Any] = {
+    1: MaskedPaddedConv1d,
+    2: MaskedPaddedConv2d,
+    3: MaskedPaddedConv3d,
+}
 # By the number of axes without the batch.
 BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 INSTANCE_NORM = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}
@@ -64,14 +81,17 @@ def conv(op: ops.Conv, at: Site) -> fx.Node:
     channels = at.shape[0], op.channels
     if is_symmetric(op.pads):
         settings["padding"] = tuple(begins(op.pads))
-        return at.module(CONV[op.rank](*channels, op.kernel, **settings))
+        kinds = MASKED_CONV if at.masked else CONV
+        return at.module(kinds[op.rank](*channels, op.kernel, **settings))
     settings["border"] = border(op.pads)
-    return at.module(PADDED_CONV[op.rank](*channels, op.kernel, **settings))
+    kinds = MASKED_PADDED_CONV if at.masked else PADDED_CONV
+    return at.module(kinds[op.rank](*channels, op.kernel, **settings))
 
 
 @lowering(ops.Linear)
 def linear(op: ops.Linear, at: Site) -> fx.Node:
-    return at.module(nn.Linear(at.shape[-1], op.features, op.bias, device=META))
+    kind = MaskedLinear if at.masked else nn.Linear
+    return at.module(kind(at.shape[-1], op.features, op.bias, device=META))
 
 
 # ---- normalizations
@@ -206,7 +226,9 @@ def max_pool(op: ops.MaxPool, at: Site) -> fx.Node:
 def avg_pool(op: ops.AvgPool, at: Site) -> fx.Node:
     pool = AVG_POOL[op.rank]
     window = op.kernel, op.step
-    if fits_pooling(op):
+    # PyTorch's 3-d pooling refuses tensors below the kernel's size, even if padding makes them fit.
+    fits = all(n >= k for n, k in zip(at.shape[1:], op.kernel, strict=True))
+    if fits_pooling(op) and fits:
         padding = tuple(begins(op.pads))
         return at.call(pool, at.x, *window, padding, count_include_pad=op.include_pad)
     mean = at.call(pool, at.call(F.pad, at.x, border(op.pads)), *window)

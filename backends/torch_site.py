@@ -22,6 +22,8 @@ class Site:
     types: tuple[TensorType, ...]
     graph: fx.Graph
     modules: dict[str, nn.Module]
+    masked: bool = False
+    """Whether a parameter of the node has a mask."""
 
     @property
     def x(self) -> fx.Node:

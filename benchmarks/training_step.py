@@ -46,7 +46,8 @@ class Residual(nn.Module):
         y = F.relu(self.norm1(self.conv1(x)))
         y = F.relu(self.norm2(self.conv2(y)))
         skip: Tensor = F.pad(x, (0, 0, 0, 0, 0, self.padding))
-        return skip + self.r2r(y)
+        added: Tensor = self.r2r(y)
+        return skip + added
 
 
 class Base(nn.Module):

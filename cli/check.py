@@ -28,7 +28,11 @@ def command(files: tuple[str, ...], settings: tuple[str, ...], as_json: bool) ->
         except GrowcError as error:
             failed = True
             reports.append(
-                {"file": file, "ok": False, "errors": [d.as_json() for d in error.diagnostics]}
+                {
+                    "file": _shown(file),
+                    "ok": False,
+                    "errors": [d.as_json() for d in error.diagnostics],
+                }
             )
             if not as_json:
                 click.echo(render_all(error.diagnostics), err=True)
@@ -44,9 +48,13 @@ def command(files: tuple[str, ...], settings: tuple[str, ...], as_json: bool) ->
         raise Failed
 
 
+def _shown(file: str) -> str:
+    return "<stdin>" if file == STDIO else file
+
+
 def _report(file: str, loaded: Any) -> dict[str, Any]:
     graph = loaded.graph
-    report: dict[str, Any] = {"file": "<stdin>" if file == STDIO else file, "ok": True}
+    report: dict[str, Any] = {"file": _shown(file), "ok": True}
     report["warnings"] = [w.as_json() for w in loaded.warnings]
     if graph is None:
         report["blocks"] = loaded.blocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from ..grammar import Loaded
-    from ..ir import Diagnostic, Graph, GrowcError
+    from ..ir import Diagnostic, Graph, GrowcError, Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,6 +57,15 @@ def seed_option(command: Command) -> Command:
     )(command)
 
 
+def opset_option(command: Command) -> Command:
+    return click.option(
+        "--opset",
+        type=click.IntRange(13, 23),
+        metavar="N",
+        help="ONNX opset.  [default: 20]",
+    )(command)
+
+
 def force_option(command: Command) -> Command:
     return click.option("--force", is_flag=True, help="Overwrite existing files.")(command)
 
@@ -65,23 +74,31 @@ def force_option(command: Command) -> Command:
 
 
 def read(file: str, settings: Sequence[str] = (), weights: str | None = None) -> Loaded:
-    """The network in a file, or on standard input if ``file`` is ``-``. Warnings go to stderr."""
-    from ..grammar import decode, load_file, load_source
+    """What is in a file, or on standard input if ``file`` is ``-``."""
+    from ..grammar import load_file, load_source
     from ..grammar.settings import read_settings
 
     values = read_settings(tuple(settings))
     if file == STDIO:
-        source = decode("<stdin>", sys.stdin.buffer.read())
-        loaded = load_source(source, Path(), values, weights=weights)
-    else:
-        loaded = load_file(Path(file), values, weights=weights)
-    return loaded
+        return load_source(read_stdin(), Path(), values, weights=weights)
+    return load_file(Path(file), values, weights=weights)
+
+
+def read_stdin() -> Source:
+    """The text on standard input, which a command can read once."""
+    from ..grammar import decode
+
+    meta = click.get_current_context().meta
+    if "growc.stdin" in meta:
+        raise click.UsageError("only one of the files can be `-`, standard input")
+    meta["growc.stdin"] = True
+    return decode("<stdin>", sys.stdin.buffer.read())
 
 
 def read_graph(
     file: str, settings: Sequence[str] = (), weights: str | None = None, *, quiet: bool = False
 ) -> Graph:
-    """Like :func:`read`, for commands that need a net."""
+    """Like :func:`read`, for commands that need a net. Warnings go to standard error."""
     from ..ir import GrowcError
 
     loaded = read(file, settings, weights)
@@ -100,31 +117,32 @@ def warn(warnings: Sequence[Diagnostic]) -> None:
         click.echo(warning.render(), err=True)
 
 
-def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: Mapping[str, object]) -> None:
+    """Print one object. ``ok`` tells whether the exit status is 0, also where nothing else does."""
+    click.echo(json.dumps({"ok": True, **value}, indent=2, ensure_ascii=False))
 
 
 def table(
     headings: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> None:
-    """An aligned table; colour only on a terminal, and nothing cut off."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """An aligned table; bold headings only on a terminal, and nothing cut off.
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for i, heading in enumerate(headings):
-        made.add_column(heading, justify="right" if i in right else "left", no_wrap=True)
-    for line in lines:
-        made.add_row(*(Text(cell) for cell in line))
-    # rich shortens cells to fit the terminal, and a table of shortened names is useless.
-    wide = Console(width=10_000).measure(made).maximum
-    console = Console(highlight=False, width=wide)
-    with console.capture() as captured:
-        console.print(made)
-    for text in captured.get().splitlines():
-        click.echo(text.rstrip())
+    Not rich's: that shortens cells to fit the terminal, and takes a second per 1,500 lines.
+    """
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(headings, *lines, strict=True)]
+
+    def aligned(line: Sequence[str]) -> str:
+        cells = []
+        for i, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            blanks = " " * (width - cell_len(cell))
+            cells.append(blanks + cell if i in right else cell + blanks)
+        return "   ".join(cells).rstrip()
+
+    click.secho(aligned(headings), bold=True)
+    click.echo("─" * (sum(widths) + 3 * (len(widths) - 1)))
+    click.echo("".join(f"{aligned(line)}\n" for line in lines), nl=False)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from .common import (
     STDIO,
     force_option,
     json_option,
+    opset_option,
     print_json,
     progress,
     read_graph,
@@ -22,7 +23,7 @@ from .common import (
 
 if TYPE_CHECKING:
     from ..compiler import Compiled, Step
-    from ..proof import Comparison
+    from ..proof import Comparison, Proof
 
 
 def _kinds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -56,12 +57,13 @@ def _kinds(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--verify",
-    type=click.Choice(["numeric", "none"]),
-    default="numeric",
+    type=click.Choice(["proof", "numeric", "all", "none"]),
+    default="proof",
     show_default=True,
-    help="How claims are checked before anything is written.",
+    help="How claims are checked before anything is written: proved (and run on random inputs "
+    "where there is no proof), run, both, or not at all.",
 )
-@click.option("--opset", default=20, show_default=True, help="ONNX opset.")
+@opset_option
 @set_option
 @weights_option
 @seed_option
@@ -73,56 +75,76 @@ def command(
     prefix: str,
     emit: tuple[str, ...],
     verify: str,
-    opset: int,
+    opset: int | None,
     settings: tuple[str, ...],
     weights: str | None,
     seed: int,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Apply passes to a network, check that its function is preserved, and write the result.
+    """Apply passes to a network, prove that its function is preserved, and write the result.
 
+    PREFIX.proof.json is the certificate, which `growc verify --certificate` checks again.
     Parameters without a value are drawn at random, by --seed. If a pass does not apply, or does
     not keep what it claims, nothing is written and the exit status is 1. With `-o -` the text
     goes to standard output, without weights.
     """
     if prefix == STDIO and set(emit) - {"arch"}:
         raise click.UsageError("standard output takes only text: use --emit arch with -o -")
-    from .. import artifacts
+    kinds = emit or ("arch", "onnx")
+    if opset is not None and "onnx" not in kinds:
+        raise click.BadParameter("only an ONNX file has an opset", param_hint="--opset")
+    from .. import artifacts, certificates
     from ..compiler import run
     from ..grammar import dumps
     from ..ir.files import refuse_existing, write_files
     from ..passes import parse_pipeline
+    from ..proof import compare
 
-    kinds = emit or ("arch", "onnx")
     passes = [p for text in pipeline for p in parse_pipeline(text)]
     to_files = prefix != STDIO
+    proof_file = artifacts.with_suffix(prefix, ".proof.json")
     if to_files:
-        refuse_existing(artifacts.paths(prefix, kinds), overwrite=force)
-    graph = read_graph(file, settings, weights)
+        certified = [proof_file] if passes and verify != "none" else []
+        refuse_existing([*artifacts.paths(prefix, kinds), *certified], overwrite=force)
     with progress(as_json) as tell:
         tell("reading")
+        graph = read_graph(file, settings, weights)
         compiled = run(graph, passes, seed=seed, verify=verify, progress=tell)
         files: dict[Path, bytes] = {}
-        onnx = None
+        onnx = numeric = None
         if to_files:
             tell("lowering")
-            files = artifacts.contents(compiled.graph, prefix, kinds, opset=opset)
+            files = artifacts.contents(
+                compiled.graph, prefix, kinds, opset=opset or artifacts.OPSET
+            )
             if "onnx" in kinds and verify != "none":
                 tell("running the ONNX file")
                 onnx = artifacts.check_onnx(compiled.graph, prefix, files, seed)
+            if certified:
+                # Where torch is loaded anyway, the certificate also tells the rounding.
+                run_both = verify != "proof" or set(kinds) & {"onnx", "torch"}
+                if run_both and compiled.modes:
+                    tell("running both networks")
+                    numeric = compare(
+                        compiled.start, compiled.graph, modes=compiled.modes, seed=seed
+                    )
+                files[proof_file] = certificates.to_text(compiled, numeric).encode()
             tell("writing")
             write_files(files, overwrite=force)
     if as_json:
-        print_json(_report(compiled, files, onnx))
+        print_json(_report(compiled, files, onnx, numeric))
     elif to_files:
-        _print(compiled, files, onnx)
+        _print(compiled, files, onnx, numeric)
     else:
         click.echo(dumps(compiled.graph), nl=False)
 
 
 def _print(
-    compiled: Compiled, files: dict[Path, bytes], onnx: tuple[Comparison, tuple[str, ...]] | None
+    compiled: Compiled,
+    files: dict[Path, bytes],
+    onnx: tuple[Comparison, tuple[str, ...]] | None,
+    numeric: Comparison | None,
 ) -> None:
     from ..ir.diagnostics import plural
     from ..ir.summary import si
@@ -147,6 +169,8 @@ def _print(
         click.echo(
             f"net {graph.name}: {graph.parameter_count():,} parameters, {si(graph.macs())} MACs"
         )
+    if compiled.whole is not None or numeric is not None:
+        click.echo(f"from end to end: {_end_to_end(compiled.whole, numeric)}")
     if compiled.initialized:
         click.echo(f"{plural(compiled.initialized, 'parameter tensor')} drawn at random")
     if onnx is not None:
@@ -158,20 +182,42 @@ def _print(
     click.echo("wrote " + " ".join(map(str, files)))
 
 
+def _end_to_end(whole: Proof | None, numeric: Comparison | None) -> str:
+    parts = []
+    if whole is not None:
+        parts.append(f"{whole.verdict} ({', '.join(whole.modes)})")
+    if numeric is not None:
+        parts.append(f"max |Δ| {numeric.worst.max_abs:.1e} in float64")
+    return ", ".join(parts)
+
+
 def _function(step: Step) -> str:
-    """``preserved: max |Δ| 2.2e-16 (eval, train)``: the worst claimed mode, in float64."""
+    """What is known of the function: proved, or how far outputs moved in the worst claimed mode."""
     claim = step.result.claim
+    if step.proof is not None and step.proof.verdict == "proved":
+        proved = f"preserved: proved ({', '.join(step.proof.proved_modes)})"
+        return proved + (f", max |Δ| {_moved(step):.1e}" if step.check else "")
     if step.check is None:
         return f"not checked (claims {claim})"
-    claimed = [d for d in step.check.differences if d.dtype == "float64" and getattr(claim, d.mode)]
-    if not claimed:
+    if not claim.modes:
         return f"changed: max |Δ| {step.check.worst.max_abs:.1e}"
-    return f"preserved: max |Δ| {max(d.max_abs for d in claimed):.1e} ({claim})"
+    return f"preserved: max |Δ| {_moved(step):.1e} ({claim})"
+
+
+def _moved(step: Step) -> float:
+    assert step.check is not None
+    judged = [d for d in step.check.differences if d.dtype == "float64"]
+    return max(d.max_abs for d in judged if d.mode in step.result.claim.modes)
 
 
 def _report(
-    compiled: Compiled, files: dict[Path, bytes], onnx: tuple[Comparison, tuple[str, ...]] | None
+    compiled: Compiled,
+    files: dict[Path, bytes],
+    onnx: tuple[Comparison, tuple[str, ...]] | None,
+    numeric: Comparison | None,
 ) -> dict[str, Any]:
+    from ..certificates import as_json
+
     return {
         "ok": True,
         "net": compiled.graph.name,
@@ -188,13 +234,17 @@ def _report(
                     step.result.graph.parameter_count(),
                 ],
                 "macs": [step.before.macs(), step.result.graph.macs()],
-                "claims": {"eval": step.result.claim.eval, "train": step.result.claim.train},
+                "claims": list(step.result.claim.modes),
+                "exact": step.result.claim.exact,
+                "proof": as_json(step.proof) if step.proof else None,
                 "differences": [d.as_json() for d in step.check.differences]
                 if step.check
                 else None,
             }
             for step in compiled.steps
         ],
+        "end_to_end": as_json(compiled.whole) if compiled.whole else None,
+        "differences": [d.as_json() for d in numeric.differences] if numeric else None,
         "onnxruntime": {"max_abs_diff": onnx[0].worst.max_abs, "providers": list(onnx[1])}
         if onnx
         else None,

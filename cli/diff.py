@@ -71,6 +71,15 @@ def _print(found: GraphDiff, before: Graph, after: Graph) -> None:
 
 
 def _what(change: ParameterChange) -> str:
+    if change.connections is None:
+        return _values(change)
+    masks = "another mask, |α| {:,} → {:,}".format(*change.connections)
+    if change.before == change.after and not change.moved:
+        return masks
+    return f"{_values(change)}, {masks}"
+
+
+def _values(change: ParameterChange) -> str:
     if change.before != change.after:
         kept = ", the old values in its corner" if change.keeps_corner else ""
         return f"{list(change.before)} → {list(change.after)}{kept}"
@@ -96,6 +105,7 @@ def _report(found: GraphDiff, before: Graph, after: Graph) -> dict[str, Any]:
                 "after": list(c.after),
                 "max_abs_diff": c.moved,
                 "keeps_corner": c.keeps_corner,
+                "connections": c.connections,
             }
             for c in found.parameters_changed
         },

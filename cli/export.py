@@ -9,6 +9,7 @@ import click
 from .common import (
     force_option,
     json_option,
+    opset_option,
     print_json,
     progress,
     read_graph,
@@ -23,7 +24,7 @@ from .common import (
 @click.option(
     "-o", "output", required=True, metavar="OUT", help="OUT.onnx, or OUT.pt for a PyTorch module."
 )
-@click.option("--opset", default=20, show_default=True, help="ONNX opset, 13 to 23.")
+@opset_option
 @set_option
 @weights_option
 @seed_option
@@ -32,7 +33,7 @@ from .common import (
 def command(
     file: str,
     output: str,
-    opset: int,
+    opset: int | None,
     settings: tuple[str, ...],
     weights: str | None,
     seed: int,
@@ -48,6 +49,8 @@ def command(
     path = Path(output)
     if path.suffix not in kinds:
         raise click.BadParameter("the file must end in .onnx or .pt", param_hint="-o")
+    if opset is not None and path.suffix != ".onnx":
+        raise click.BadParameter("only an .onnx file has an opset", param_hint="--opset")
     from .. import artifacts
     from ..ir import initialize
     from ..ir.diagnostics import plural
@@ -56,12 +59,13 @@ def command(
     refuse_existing([path], overwrite=force)
     prefix = path.with_suffix("")
     kind = kinds[path.suffix]
-    graph = read_graph(file, settings, weights, quiet=as_json)
-    initialized = initialize(graph, seed)
     check = None
     with progress(as_json) as tell:
+        tell("reading")
+        graph = read_graph(file, settings, weights, quiet=as_json)
+        initialized = initialize(graph, seed)
         tell("lowering")
-        files = artifacts.contents(graph, prefix, (kind,), opset=opset)
+        files = artifacts.contents(graph, prefix, (kind,), opset=opset or artifacts.OPSET)
         if kind == "onnx":
             tell("running the ONNX file")
             check = artifacts.check_onnx(graph, prefix, files, seed)

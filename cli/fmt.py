@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from pathlib import Path
 
 import click
 
-from .common import STDIO, Failed, json_option, print_json, render_all
+from .common import STDIO, Failed, json_option, print_json, read_stdin, render_all
 
 
 @click.command()
@@ -21,7 +20,7 @@ def command(files: tuple[str, ...], check: bool, show_diff: bool, as_json: bool)
 
     `growc fmt -` formats standard input to standard output.
     """
-    from ..grammar import decode, read_source
+    from ..grammar import read_source
     from ..grammar.formatter import format_source
     from ..ir import GrowcError
     from ..ir.files import write_files
@@ -31,10 +30,7 @@ def command(files: tuple[str, ...], check: bool, show_diff: bool, as_json: bool)
     errors = []
     for file in files:
         try:
-            if file == STDIO:
-                source = decode("<stdin>", sys.stdin.buffer.read())
-            else:
-                source = read_source(Path(file))
+            source = read_stdin() if file == STDIO else read_source(Path(file))
             text = format_source(source)
         except GrowcError as error:
             failed = True
@@ -56,10 +52,13 @@ def command(files: tuple[str, ...], check: bool, show_diff: bool, as_json: bool)
             write_files({Path(file): text.encode()}, overwrite=True)
             if not as_json:
                 click.echo(f"reformatted {file}")
+    failed = failed or (check and bool(would_change))
     if as_json:
         key = "would_change" if check or show_diff else "changed"
-        print_json({"ok": not failed, key: would_change, "errors": errors})
-    if failed or (check and would_change):
+        print_json(
+            {"ok": not (failed or (check and would_change)), key: would_change, "errors": errors}
+        )
+    if failed:
         raise Failed
 
 

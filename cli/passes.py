@@ -42,8 +42,7 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_describe(cls))
         return
-    text = (inspect.getdoc(cls) or "").replace("``", "`")
-    click.echo(f"{name}: {text}\n\npreserves: {cls.claim}\n\noptions:")
+    click.echo(f"{name}: {_text(cls)}\n\npreserves: {cls.claim}\n\noptions:")
     formatter = click.HelpFormatter(width=100)
     formatter.indent()
     formatter.write_dl([(_option(a), f"{a.doc}: {a.kind.expects}") for a in cls.attributes])
@@ -57,15 +56,19 @@ def _option(attribute: Attribute) -> str:
     return f"{attribute.name}={attribute.kind.show_option(attribute.default)}"
 
 
+def _text(cls: type[Pass]) -> str:
+    return (inspect.getdoc(cls) or "").replace("``", "`")
+
+
 def _equation(cls: type[Pass]) -> str:
-    return (inspect.getdoc(cls) or "").split("\n")[0]
+    return _text(cls).split("\n")[0]
 
 
 def _describe(cls: type[Pass]) -> dict[str, Any]:
     return {
         "name": cls.name,
         "equation": _equation(cls),
-        "description": inspect.getdoc(cls),
+        "description": _text(cls),
         "preserves": {"eval": cls.claim.eval, "train": cls.claim.train},
         "options": [
             {"name": a.name, "default": a.default, "value": a.kind.expects, "meaning": a.doc}

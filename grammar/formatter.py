@@ -163,7 +163,7 @@ class _Writer:
         first = body.statements[0].start if body.statements else body.end
         left = [*left, *self._take_rest_of_line(first)]
         if left and left[0].own_line:
-            self._keep(left)
+            self.notes += left
         else:
             self._end_line(left)
         self._sequence(body.statements, body.end - 1, indent + INDENT)
@@ -200,13 +200,7 @@ class _Writer:
         """Write the first comment behind the line written last, and keep the others."""
         if comments:
             self.lines[-1] += "  " + comments[0].text
-            self._keep(comments[1:])
-            self.last = max(self.last, comments[-1].end)
-
-    def _keep(self, comments: list[_Remark]) -> None:
-        if comments:
-            self.notes += comments
-            self.last = max(self.last, comments[-1].end)
+            self.notes += comments[1:]
 
     def _write_notes(self, indent: int) -> None:
         for note in self.notes:

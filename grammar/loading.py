@@ -10,8 +10,11 @@ from typing import Any
 from ..ir import Diagnostic, Graph, GrowcError, Source, Span
 from ..ir.weights import Weights, read_file
 from . import syntax as s
-from .elaborate import Elaborated, SourceFile, WeightsBinding, elaborate
+from .blocks import SourceFile
+from .elaborate import Elaborated, elaborate
+from .garbage import collector_paused
 from .parser import parse
+from .statements import WeightsBinding
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILES = 200
@@ -75,7 +78,8 @@ def load_source(
     weights: str | Path | None = None,
 ) -> Loaded:
     """Elaborate a text whose files are relative to ``folder``, and read its weights."""
-    made = elaborate(_with_used(source, folder), hyperparameters)
+    with collector_paused():
+        made = elaborate(_with_used(source, folder), hyperparameters)
     if made.graph is not None:
         if weights is not None:
             made.graph.weights = _read_weights(Path(weights), made.graph)
@@ -127,12 +131,16 @@ def decode(name: str, content: bytes) -> Source:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        before = content[content.rfind(b"\n", 0, error.start) + 1 : error.start]
-        column = len(before.decode("utf-8-sig")) + 1
+        # Places count from behind the byte order mark, if there is one.
+        rest = bytes(error.object)
+        source = Source(name, rest.decode("utf-8", errors="replace"))
+        at = len(rest[: error.start].decode("utf-8"))
         raise GrowcError(
-            f"{name}:{line}:{column}: this is not UTF-8 text (byte 0x{content[error.start]:02x})",
-            help="save the file as UTF-8",
+            Diagnostic(
+                f"this is not UTF-8 text (byte 0x{rest[error.start]:02x})",
+                Span(source, at, at + 1),
+                "save the file as UTF-8",
+            )
         ) from None
     return Source(name, text)
 

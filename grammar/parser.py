@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -17,6 +14,7 @@ from lark.exceptions import UnexpectedInput
 from ..ir.diagnostics import Diagnostic, GrowcError, Source, Span
 from ..ir.names import MAX_LENGTH
 from . import syntax as s
+from .garbage import collector_paused
 from .recovery import explain_all
 
 MAX_NESTING = 60
@@ -34,7 +32,7 @@ def parse(source: Source) -> s.File:
     """
     _check_nesting(source)
     builder = Builder(source)
-    with _gc_paused():
+    with collector_paused():
         try:
             tree = _parser().parse(source.text, builder)
         except UnexpectedInput:
@@ -92,18 +90,6 @@ class _Forward:
 @cache
 def _parser() -> _Parser:
     return _Parser()
-
-
-@contextmanager
-def _gc_paused() -> Iterator[None]:
-    """A syntax tree has no cycles; collecting garbage while it grows triples the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 _BRACKETS = re.compile(r'#[^\n]*|"(?:[^"\\\n]|\\.)*+|`[^`\n]*`|[()\[\]{}]')

@@ -270,7 +270,9 @@ def _explain(source: Source, text: str, error: UnexpectedInput, at: int) -> Diag
     last = Span(source, previous[-1].start, previous[-1].end) if previous else span
     if word == "=" and before in KEYWORDS and previous[-1].first:
         return _reserved(before, last)
-    if word in KEYWORDS and "NAME" in accepts and word not in ("and", "or", "in", "else"):
+    # After a comma the parser has taken the list to be complete, as it is in `return a, b,`.
+    name_fits = "NAME" in accepts or before == ","
+    if word in KEYWORDS and name_fits and word not in ("and", "or", "in", "else"):
         return _reserved(word, span)
     if accepts <= {"USE", "BLOCK", "NET", "$END"}:
         hint = did_you_mean(word, _ITEM_WORDS)

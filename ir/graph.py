@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import ClassVar
 
 import networkx as nx
+import numpy as np
 
 from . import names
 from .diagnostics import Span
 from .ops import Op, ParamSpec
 from .types import TensorType
-from .weights import Weights
+from .weights import Array, Mask, Weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Input(Op):
         return self.type
 
 
+NOT_SHARED: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One op application that yields one tensor.
@@ -44,12 +48,23 @@ class Node:
     op: Op
     operands: tuple[str, ...]
     type: TensorType
-    shared: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    shared: Mapping[str, str] = field(default_factory=lambda: NOT_SHARED)
     origin: Span | None = field(default=None, compare=False)
 
     def parameter(self, role: str) -> str:
         """The store's name of the parameter with this role."""
         return self.shared.get(role) or f"{self.name}.{role}"
+
+
+@lru_cache(maxsize=10_000)
+def _infer(op: Op, operands: tuple[TensorType, ...]) -> TensorType:
+    """Ops and types are values, and large networks repeat few of them."""
+    return op.infer(*operands)
+
+
+@lru_cache(maxsize=10_000)
+def _params(op: Op, operands: tuple[TensorType, ...]) -> tuple[ParamSpec, ...]:
+    return op.params(*operands)
 
 
 class Graph:
@@ -163,7 +178,9 @@ class Graph:
     def params_of(self, name: str) -> list[tuple[str, ParamSpec]]:
         """(store name, specification) of each parameter of one node."""
         node = self._nodes[name]
-        specs = node.op.params(*self.operand_types(node))
+        if type(node.op).params is Op.params:
+            return []
+        specs = _params(node.op, self.operand_types(node))
         return [(node.parameter(spec.role), spec) for spec in specs]
 
     def parameters(self) -> dict[str, ParamSpec]:
@@ -182,8 +199,17 @@ class Graph:
         return any(key in self._borrowed for key, _ in self.params_of(name))
 
     def parameter_count(self) -> int:
-        """Number of trainable numbers; a shared parameter counts once."""
-        return sum(math.prod(s.shape) for s in self.parameters().values() if s.trainable)
+        """Number of trainable numbers, of a masked parameter |α|; a shared one counts once."""
+        specs = self.parameters().items()
+        return sum(self.weights.count(key, s.shape) for key, s in specs if s.trainable)
+
+    def maskable(self) -> set[str]:
+        """Parameters that may carry a mask: weights and biases of layers, whoever shares them."""
+        users: dict[str, bool] = {}
+        for name in self.order():
+            for key, _ in self.params_of(name):
+                users[key] = users.get(key, True) and self._nodes[name].op.maskable
+        return {key for key, can in users.items() if can}
 
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and linear layers, for one example."""
@@ -231,8 +257,8 @@ class Graph:
         operands = tuple(operands)
         if not op.accepts(len(operands)):
             raise ValueError(f"{op.name} takes {op.operand_count()}, not {len(operands)}")
-        result = op.infer(*(self._nodes[o].type for o in operands))
-        bound = MappingProxyType(dict(shared)) if shared else MappingProxyType({})
+        result = _infer(op, tuple(self._nodes[o].type for o in operands))
+        bound = MappingProxyType(dict(shared)) if shared else NOT_SHARED
         self._insert(Node(name, op, operands, result, bound, origin))
         return name
 
@@ -249,9 +275,15 @@ class Graph:
         self._dirty.add(name)
 
     def set_operands(self, name: str, operands: Iterable[str]) -> None:
-        """Give a node other operands. Types are stale until :meth:`settle`."""
+        """Give a node other operands. Types are stale until :meth:`settle`.
+
+        Raises ``KeyError`` for an unknown operand, and then changes nothing.
+        """
         node = self._nodes[name]
         new = tuple(operands)
+        for operand in new:
+            if operand not in self._nodes:
+                raise KeyError(operand)
         # Only edges that differ: a sum of many operands may get one more many times.
         for index, (old, other) in enumerate(zip_longest(node.operands, new)):
             if old != other:
@@ -265,6 +297,8 @@ class Graph:
 
     def redirect(self, old: str, new: str, keep: Iterable[str] = ()) -> None:
         """Make every user of ``old``, outputs included, use ``new``; not the nodes in ``keep``."""
+        if new not in self._nodes:
+            raise KeyError(new)
         kept = set(keep)
         for user in dict.fromkeys(user for user, _ in self.consumers(old)):
             if user not in kept:
@@ -292,7 +326,7 @@ class Graph:
         self._order = None
         for key in keys - self._borrowed.keys():
             if key.rpartition(".")[0] not in self._nodes:
-                self.weights.pop(key, None)
+                self.weights.discard(key)
 
     def settle(self) -> None:
         """Infer again the types of changed nodes and of what follows from them.
@@ -305,7 +339,7 @@ class Graph:
             if name not in self._dirty:
                 continue
             node = self._nodes[name]
-            result = node.op.infer(*self.operand_types(node))
+            result = _infer(node.op, self.operand_types(node))
             if result != node.type:
                 self._nodes[name] = replace(node, type=result)
             # Parameters depend on operand types, so users are looked at again only on a change.
@@ -320,17 +354,33 @@ class Graph:
             raise ValueError(f"{node.name!r} is not a valid node name")
         self._nodes[node.name] = node
         self._graph.add_node(node.name)
-        self._borrowed.update(node.shared.values())
+        if node.shared:
+            self._borrowed.update(node.shared.values())
         for index, operand in enumerate(node.operands):
             self._graph.add_edge(operand, node.name, index)
         self._order = None
 
 
 def same_weights(a: Graph, b: Graph) -> bool:
-    """Whether both graphs have the same parameters with the same values, bit for bit."""
+    """Whether both graphs have the same parameters with the same values, bit for bit, and masks.
+
+    A parameter without a value is the same as another without one.
+    """
     if a.parameters() != b.parameters():
         return False
     return all(
-        a.weights[n] is b.weights[n] or a.weights[n].tobytes() == b.weights[n].tobytes()
+        _same_bits(a.weights.get(n), b.weights.get(n))
+        and same_mask(a.weights.masks.get(n), b.weights.masks.get(n))
         for n in a.parameters()
     )
+
+
+def _same_bits(a: Array | None, b: Array | None) -> bool:
+    return a is b or (a is not None and b is not None and a.tobytes() == b.tobytes())
+
+
+def same_mask(a: Mask | None, b: Mask | None) -> bool:
+    """Whether two masks leave out the same connections; None leaves out none."""
+    if a is None or b is None:
+        return all(mask is None or bool(mask.all()) for mask in (a, b))
+    return a is b or np.array_equal(a, b)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from . import names
 from .graph import Graph
 from .ops import ParamSpec, ShapeError
@@ -15,7 +17,8 @@ def check_invariants(graph: Graph) -> None:
     """Raise :class:`InvariantError` with every broken invariant.
 
     Acyclic; operands exist and their number fits; types are as inferred; names are valid and do
-    not collide with parameters; shared parameters agree in shape; stored values fit.
+    not collide with parameters; shared parameters agree in shape; stored values fit; masks fit
+    their parameters, which are zero where the mask is false.
     """
     problems = list(_problems(graph))
     if problems:
@@ -56,6 +59,20 @@ def _problems(graph: Graph) -> list[str]:
         value = graph.weights.get(key)
         if value is not None and value.shape != spec.shape:
             found.append(f"{key} needs shape {spec.shape}, but its value has {value.shape}")
+        found += _mask_problems(graph, key, spec)
+    masked = graph.weights.masks.keys() & specs.keys()
+    found += [f"{key} cannot have a mask" for key in sorted(masked and masked - graph.maskable())]
     if not graph.outputs:
         found.append("no output")
     return found
+
+
+def _mask_problems(graph: Graph, key: str, spec: ParamSpec) -> list[str]:
+    mask, value = graph.weights.masks.get(key), graph.weights.get(key)
+    if mask is None:
+        return []
+    if mask.dtype != np.bool_ or mask.shape != spec.shape:
+        return [f"{key} needs a Boolean mask of {spec.shape}, not {mask.dtype} of {mask.shape}"]
+    if value is not None and value.shape == mask.shape and value[~mask].any():
+        return [f"{key} is not zero everywhere that its mask is false"]
+    return []

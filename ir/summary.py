@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .graph import Graph, Node
+from .graph import Graph, Node, same_mask
 from .types import TensorType
 
 
@@ -33,7 +33,7 @@ def rows(graph: Graph) -> list[Row]:
         count = 0
         for key, spec in graph.params_of(node.name):
             if spec.trainable and key not in seen:
-                count += math.prod(spec.shape)
+                count += graph.weights.count(key, spec.shape)
             seen.add(key)
         macs = node.op.macs(graph.operand_types(node), node.type)
         found.append(Row(node.name, node.op.name, node.type, count, macs))
@@ -54,7 +54,7 @@ def si(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ParameterChange:
-    """A parameter that both graphs have, with other values or another shape."""
+    """A parameter that both graphs have, with other values, another shape or another mask."""
 
     name: str
     before: tuple[int, ...]
@@ -63,6 +63,8 @@ class ParameterChange:
     """max |Δ| of the values, for equal shapes; None where one has no values."""
     keeps_corner: bool
     """Whether the old values lie unchanged in the leading corner of the new shape."""
+    connections: tuple[int, int] | None = None
+    """|α| before and after, where the masks differ; without a mask every number counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +125,23 @@ def _change(
     name: str, before: Graph, after: Graph, old: tuple[int, ...], new: tuple[int, ...]
 ) -> ParameterChange | None:
     a, b = before.weights.get(name), after.weights.get(name)
+    connections = None
+    if not same_mask(before.weights.masks.get(name), after.weights.masks.get(name)):
+        connections = before.weights.count(name, old), after.weights.count(name, new)
     if a is None or b is None:
         both_missing = a is None and b is None
-        if old == new and both_missing:
+        if old == new and both_missing and connections is None:
             return None
-        return ParameterChange(name, old, new, None, keeps_corner=False)
+        return ParameterChange(name, old, new, None, False, connections)
     if old == new:
-        if a is b or np.array_equal(a, b, equal_nan=True):
+        equal = a is b or np.array_equal(a, b, equal_nan=True)
+        if equal and connections is None:
             return None
-        moved = float(np.abs(b.astype(np.float64) - a).max())
-        return ParameterChange(name, old, new, moved, keeps_corner=False)
+        moved = 0.0 if equal else float(np.abs(b.astype(np.float64) - a).max())
+        return ParameterChange(name, old, new, moved, False, connections)
     fits = len(old) == len(new) and all(m <= n for m, n in zip(old, new, strict=True))
     corner = fits and np.array_equal(b[tuple(slice(n) for n in old)], a)
-    return ParameterChange(name, old, new, None, keeps_corner=bool(corner))
+    return ParameterChange(name, old, new, None, bool(corner), connections)
 
 
 def _interface(before: Graph, after: Graph) -> list[str]:

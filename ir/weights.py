@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +19,68 @@ if TYPE_CHECKING:
     from .graph import Graph
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+MASK_SUFFIX = "#mask"
+"""In a file, the mask of ``c.weight`` is the BOOL tensor ``c.weight#mask``."""
 
 
 class Weights(dict[str, Array]):
-    """Parameter tensors by name.
+    """Parameter tensors by name, and the masks of those that have one.
 
     Tensors are shared by identity: a student's store holds its teacher's arrays, the same
     objects, under the same names (θ_s = θ_t ∪ θ_z, R2R section 3). Nothing in growc writes into
     an array that it did not make.
+
+    ``masks`` holds α of a parameter W: Boolean, of W's shape, true where there is a connection.
+    The network computes f(x, α ⊙ W) and has |α| parameters (ILNAS section 3.1). W is zero where
+    α is false, so that W is α ⊙ W; a parameter without a mask has every connection. Masks are
+    shared like arrays, and never written into.
     """
 
+    masks: dict[str, Mask]
+
+    def __init__(self, *args: Any, masks: Mapping[str, Mask] | None = None) -> None:
+        super().__init__(*args)
+        self.masks = dict(masks or {})
+
     def copy(self) -> Weights:
-        """A new store with the same arrays."""
-        return Weights(self)
+        """A new store with the same arrays and masks."""
+        return Weights(self, masks=self.masks)
+
+    def put(self, name: str, value: Array, mask: Mask | None = None) -> None:
+        """Replace a parameter and its mask; a mask that leaves nothing out is not kept."""
+        self[name] = value
+        self.masks.pop(name, None)
+        if mask is not None and not mask.all():
+            self.masks[name] = mask
+
+    def discard(self, name: str) -> None:
+        """Remove a parameter and its mask, where they are there."""
+        self.pop(name, None)
+        self.masks.pop(name, None)
+
+    def mask(self, name: str) -> Mask:
+        """α of a parameter that has a value; all true where it has no mask."""
+        mask = self.masks.get(name)
+        return np.ones(self[name].shape, np.bool_) if mask is None else mask
+
+    def effective(self, name: str) -> Array:
+        """α ⊙ W: what the network computes with. The array itself unless W breaks the rule that
+        it is zero where α is false, as a training step by other means than growc's may do."""
+        return masked(self[name], self.masks.get(name))
+
+    def count(self, name: str, shape: tuple[int, ...]) -> int:
+        """|α| of a parameter of this shape, which needs no value."""
+        mask = self.masks.get(name)
+        return math.prod(shape) if mask is None else int(np.count_nonzero(mask))
+
+
+def masked(value: Array, mask: Mask | None) -> Array:
+    """α ⊙ W: ``value`` itself where it is zero wherever ``mask`` is false, else a copy."""
+    if mask is None or not value[~mask].any():
+        return value
+    return np.where(mask, value, np.float32(0))
 
 
 def draw(init: Init, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -51,12 +102,14 @@ def initialize(graph: Graph, seed: int = 0) -> int:
     """Give every parameter that has no value yet a new one; return how many there were.
 
     Each parameter's numbers depend on ``seed`` and its own name only, so that adding a layer
-    leaves the others' first values as they were. Distributions: PyTorch's defaults.
+    leaves the others' first values as they were. Distributions: PyTorch's defaults. Where a mask
+    has no connection, the value is zero.
     """
     missing = [(n, s) for n, s in graph.parameters().items() if n not in graph.weights]
     for name, spec in missing:
         try:
-            graph.weights[name] = draw(spec.init, spec.shape, generator(seed, name))
+            value = draw(spec.init, spec.shape, generator(seed, name))
+            graph.weights[name] = masked(value, graph.weights.masks.get(name))
         except (MemoryError, ValueError) as error:
             raise GrowcError(
                 f"the parameter `{name}` of shape {list(spec.shape)} does not fit into memory"
@@ -71,11 +124,22 @@ def file_hash(path: Path) -> str:
 
 
 def to_bytes(graph: Graph) -> bytes:
-    """The graph's parameters as the content of a safetensors file. The same graph gives the same
-    bytes. Raises ``KeyError`` for a parameter without a value."""
+    """The graph's parameters as the content of a safetensors file, masks as BOOL tensors called
+    ``<parameter>#mask``. The same graph gives the same bytes. Raises ``KeyError`` for a parameter
+    without a value, :class:`GrowcError` for one that is called like another's mask."""
     from safetensors.numpy import save
 
-    tensors = {name: np.ascontiguousarray(graph.weights[name]) for name in graph.parameters()}
+    tensors: dict[str, NDArray[Any]] = {}
+    masks = graph.weights.masks
+    specs = graph.parameters()
+    for name in specs:
+        tensors[name] = np.ascontiguousarray(graph.weights.effective(name))
+        if name in masks:
+            if name + MASK_SUFFIX in specs:
+                raise GrowcError(
+                    f"the parameter `{name}{MASK_SUFFIX}` is called like the mask of `{name}`"
+                )
+            tensors[name + MASK_SUFFIX] = np.ascontiguousarray(masks[name])
     return save(tensors)
 
 
@@ -83,7 +147,8 @@ def read_file(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
     """Read the graph's parameters from a safetensors file.
 
     Raises :class:`GrowcError` if the file is missing, damaged, has another content hash than
-    ``sha256``, or does not hold exactly the graph's parameters with their shapes, as float32.
+    ``sha256``, or does not hold exactly the graph's parameters with their shapes, as float32, and
+    perhaps masks that fit them.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -99,7 +164,10 @@ def read_file(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             stored = {n: (tuple(v.get_shape()), v.get_dtype()) for n, v in slices.items()}
             _check_fit(path, graph, stored)
-            return Weights({name: file.get_tensor(name) for name in graph.parameters()})
+            found = Weights({name: file.get_tensor(name) for name in graph.parameters()})
+            wanted = {name + MASK_SUFFIX: name for name in found}
+            for key in stored.keys() & (wanted.keys() - found.keys()):
+                found.masks[wanted[key]] = file.get_tensor(key)
     except SafetensorError as error:
         raise GrowcError(
             f"{path}: not a complete safetensors file ({_plain(error)})",
@@ -107,6 +175,20 @@ def read_file(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
         ) from error
     except OSError as error:
         raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
+    _check_masks(path, found)
+    return found
+
+
+def _check_masks(path: Path, weights: Weights) -> None:
+    problems = []
+    for name, mask in weights.masks.items():
+        # Any byte but 0 and 1 would count wrongly: numpy takes the bytes as they are.
+        if (mask.view(np.uint8) > 1).any():
+            problems.append(f"`{name}{MASK_SUFFIX}` holds bytes that are neither 0 nor 1")
+        elif weights[name][~mask].any():
+            problems.append(f"`{name}` is not zero everywhere that its mask has no connection")
+    if problems:
+        raise _misfit(path, sorted(problems), "the file is damaged; write it again")
 
 
 def check_readable(path: Path) -> None:
@@ -127,10 +209,12 @@ def _plain(error: Exception) -> str:
 def _check_fit(path: Path, graph: Graph, stored: dict[str, tuple[tuple[int, ...], str]]) -> None:
     """All mismatches at once, each named; a long list is cut."""
     wanted = graph.parameters()
+    maskable = graph.maskable() if any(n.endswith(MASK_SUFFIX) for n in stored) else set()
     problems = []
     for name, spec in wanted.items():
         if name not in stored:
-            hint = did_you_mean(name, (n for n in stored if n not in wanted))
+            strange = (n for n in stored if n not in wanted and not n.endswith(MASK_SUFFIX))
+            hint = did_you_mean(name, strange)
             problems.append(f"`{name}` is missing" + (f" ({hint})" if hint else ""))
             continue
         shape, dtype = stored[name]
@@ -140,13 +224,32 @@ def _check_fit(path: Path, graph: Graph, stored: dict[str, tuple[tuple[int, ...]
             )
         elif dtype != "F32":
             problems.append(f"`{name}` has element type {dtype}, not F32")
-    strangers = [name for name in stored if name not in wanted]
-    problems += [f"`{name}` belongs to no node of the network" for name in strangers]
-    if problems:
-        shown = problems[:5]
-        if len(problems) > 5:
-            shown.append(f"and {len(problems) - 5} more")
-        raise GrowcError(
-            f"{path}: the weights do not fit the network: " + "; ".join(shown),
-            help="weights are matched by name; were they saved for another version of the text?",
+    strangers = []
+    for name, (shape, dtype) in stored.items():
+        if name in wanted:
+            continue
+        owner = name.removesuffix(MASK_SUFFIX)
+        if owner == name or owner not in wanted:
+            strangers.append(f"`{name}` belongs to no node of the network")
+        elif owner not in maskable:
+            problems.append(f"`{name}` masks a parameter that cannot have a mask")
+        elif shape != wanted[owner].shape:
+            problems.append(
+                f"`{name}` has shape {list(shape)}, but its parameter has "
+                f"{list(wanted[owner].shape)}"
+            )
+        elif dtype != "BOOL":
+            problems.append(f"`{name}` has element type {dtype}, not BOOL")
+    if problems or strangers:
+        raise _misfit(
+            path,
+            problems + strangers,
+            "weights are matched by name; were they saved for another version of the text?",
         )
+
+
+def _misfit(path: Path, problems: list[str], help: str) -> GrowcError:
+    shown = problems[:5]
+    if len(problems) > 5:
+        shown.append(f"and {len(problems) - 5} more")
+    return GrowcError(f"{path}: the weights do not fit the network: {'; '.join(shown)}", help=help)

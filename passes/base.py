@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -15,17 +17,26 @@ from ..ir.names import matcher
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """In which modes a pass says that the function is the same, in real arithmetic."""
+    """In which modes a pass says that the function is the same.
+
+    ``exact``: in real arithmetic. Otherwise up to the rounding of new weights to float32.
+    """
 
     eval: bool
     train: bool
+    exact: bool = True
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which something is claimed."""
+        return tuple(mode for mode in ("eval", "train") if getattr(self, mode))
 
     def __str__(self) -> str:
-        modes = [m for m in ("eval", "train") if getattr(self, m)]
-        return ", ".join(modes) or "nothing"
+        return (", ".join(self.modes) or "nothing") + ("" if self.exact else ", within rounding")
 
 
 PRESERVES = Claim(eval=True, train=True)
+CLAIMS_NOTHING = Claim(eval=False, train=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,14 @@ class Found:
     """What a pass finds in a graph, in canonical order.
 
     ``main`` are the places it takes when asked for none. ``single`` yields finer ones, which are
-    taken only where ``at=`` names them and no main place. ``noun`` says what the main places are.
+    taken only where ``at=`` names them and no main place. ``noun`` says what the main places are,
+    ``help`` what to do where there are none.
     """
 
     noun: str
     main: Sequence[Place | Refusal]
     single: Callable[[], Sequence[Place | Refusal]] = tuple
+    help: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,14 @@ class Pass(Attributed):
     def rewrite(self, graph: Graph, places: Sequence[Any], seed: int) -> None:
         """Rewrite the graph in place, at all the places."""
 
+    def claim_at(self, places: Sequence[Place]) -> Claim:
+        """What the pass claims at these places, where that is not the same at all."""
+        return self.claim
+
+    def pick(self, places: Sequence[Place], seed: int) -> Sequence[Place]:
+        """Which of the open places are taken: all, unless a pass draws some of them."""
+        return places
+
     def __call__(self, graph: Graph, *, seed: int = 0) -> Result:
         """Apply the pass to a copy of ``graph``, whose parameters all need values.
 
@@ -111,12 +132,15 @@ class Pass(Attributed):
         places = tuple(p for p in chosen if isinstance(p, Place))
         refused = tuple(p for p in chosen if isinstance(p, Refusal))
         if not places:
-            raise GrowcError(*self._nothing(found, refused))
+            raise self._nothing(found, refused)
         own = getattr(self, "seed", None)
-        grown = graph.copy()
-        self.rewrite(grown, places, seed if own is None else own)
-        grown.settle()
-        return Result(grown, places, refused, noun, self.claim)
+        seed = seed if own is None else own
+        places = tuple(self.pick(places, seed))
+        with _collector_paused():
+            grown = graph.copy()
+            self.rewrite(grown, places, seed)
+            grown.settle()
+        return Result(grown, places, refused, noun, self.claim_at(places))
 
     def _choose(self, found: Found) -> tuple[list[Place | Refusal], str]:
         """The places that ``at`` names, or the main ones."""
@@ -125,26 +149,33 @@ class Pass(Attributed):
             return list(found.main), found.noun
         chosen: dict[Place | Refusal, None] = {}
         noun = found.noun
+        single: Sequence[Place | Refusal] | None = None
         for pattern in patterns:
             hits = _matching(found.main, pattern)
             if not hits:
-                hits = _matching(found.single(), pattern)
+                single = found.single() if single is None else single
+                hits = _matching(single, pattern)
                 noun = "place"
             if not hits:
                 raise GrowcError(
                     f"{self.name}: no place of this network is called `{pattern}`",
                     help=_hint(found, pattern),
                 )
+            if all(isinstance(hit, Refusal) for hit in hits):
+                # Asked for by name: an error, even if other patterns name places that are open.
+                raise self._nothing(found, tuple(h for h in hits if isinstance(h, Refusal)))
             chosen.update(dict.fromkeys(hits))
         return list(chosen), noun
 
-    def _nothing(self, found: Found, refused: tuple[Refusal, ...]) -> list[str]:
+    def _nothing(self, found: Found, refused: tuple[Refusal, ...]) -> GrowcError:
         if not refused:
-            return [f"{self.name}: this network has no {found.noun} to apply it to"]
+            return GrowcError(
+                f"{self.name}: this network has no {found.noun} to apply it to", help=found.help
+            )
         shown = [f"{self.name} does not apply at {refusal}" for refusal in refused[:5]]
         if len(refused) > 5:
             shown.append(f"{self.name} does not apply at {len(refused) - 5} more places")
-        return shown
+        return GrowcError(*shown)
 
     def __str__(self) -> str:
         given = [(a, getattr(self, a.name)) for a in self.attributes]
@@ -161,6 +192,22 @@ class Pass(Attributed):
     @classmethod
     def signature_help(cls) -> str:
         return f"its options are {', '.join(a.name for a in cls.attributes) or 'none'}"
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection inside.
+
+    A copy and its rewrite make hundreds of thousands of objects that stay. The collector would
+    walk through all of them again and again, which takes half the time of a pass.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _place(item: Place | Refusal) -> Place:

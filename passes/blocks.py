@@ -30,22 +30,20 @@ class Block(Place):
 def residual_blocks(graph: Graph) -> list[Block]:
     """Every residual block, in canonical order. Sums of sums with one entry are one block."""
     dominators = immediate_dominators(graph)
+    sums = {
+        node.name: entry
+        for node in graph
+        if isinstance(node.op, Add)
+        and (entry := dominators[node.name]) is not None
+        # Operands of several shapes are a broadcast bias or gate, not a skip.
+        and len(set(graph.operand_types(node))) == 1
+    }
     found: list[tuple[str, str]] = []
-    for node in graph:
-        entry = dominators[node.name]
-        if not isinstance(node.op, Add) or entry is None:
-            continue
-        if len(set(graph.operand_types(node))) > 1:
-            continue  # a broadcast bias or gate, not a skip
-        users = graph.consumers(node.name)
-        inner = (
-            len(users) == 1
-            and isinstance(graph.node(users[0][0]).op, Add)
-            and dominators[users[0][0]] == entry
-            and not graph.is_output(node.name)
-        )
+    for name, entry in sums.items():
+        users = graph.consumers(name)
+        inner = len(users) == 1 and sums.get(users[0][0]) == entry and not graph.is_output(name)
         if not inner:
-            found.append((entry, node.name))
+            found.append((entry, name))
     scopes = Counter(scope_of(total) for _, total in found)
     position = {name: i for i, name in enumerate(graph.order())}
     blocks = []
@@ -98,18 +96,28 @@ def style_of(graph: Graph, names: Iterable[str]) -> Style:
     return Style(layer, norm, activation)
 
 
-def nearest_layer(graph: Graph, name: str) -> str | None:
-    """The layer that a node's numbers come from or go into, back or on in a straight line."""
-    at: str | None = name
-    while at is not None:
-        node = graph.node(at)
+def nearest_layers(graph: Graph) -> dict[str, str]:
+    """For every node, the nearest layer that its numbers come from: a layer is its own.
+
+    Where they come from no layer, the one nearest to those that use them; none if these have none.
+    """
+    order = graph.order()
+    near: dict[str, tuple[int, str]] = {}
+    for name in order:
+        node = graph.node(name)
         if isinstance(node.op, (Conv, Linear)):
-            return at
-        at = node.operands[0] if node.operands else None
-    at = name
-    while at is not None:
-        users = graph.consumers(at)
-        at = users[0][0] if users else None
-        if at is not None and isinstance(graph.node(at).op, (Conv, Linear)):
-            return at
-    return None
+            near[name] = 0, name
+        else:
+            _step(near, name, node.operands)
+    for name in reversed(order):
+        if name not in near:
+            _step(near, name, (user for user, _ in graph.consumers(name)))
+    return {name: layer for name, (_, layer) in near.items()}
+
+
+def _step(near: dict[str, tuple[int, str]], name: str, neighbours: Iterable[str]) -> None:
+    """One step from the neighbour that is nearest to a layer, the first one if there are two."""
+    known = [near[n] for n in neighbours if n in near]
+    if known:
+        distance, layer = min(known, key=lambda pair: pair[0])
+        near[name] = distance + 1, layer

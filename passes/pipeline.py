@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..ir import Diagnostic, GrowcError, Source, Span
-from ..ir.attributes import BadArgument
+from ..ir.attributes import BadArgument, Optional, Patterns
 from ..ir.diagnostics import did_you_mean
 from .base import PASSES, Pass
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?(?=[\s,\]}]|\Z)")
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 # A name or a pattern; brackets may stand inside it, as in layer[12].*
-_WORD = re.compile(r"[\w.*?!-]+(\[[^\],{}\s]*\][\w.*?!-]*)*")
+_WORD = re.compile(r"[\w.*?!-]+(\[[^\],{}]*\][\w.*?!-]*)*")
 _SPACE = re.compile(r"\s*")
 
 
@@ -27,6 +27,11 @@ def parse_pipeline(text: str, name: str = "--pass") -> list[Pass]:
     unfitting option, or a syntax error.
     """
     return _Reader(Source(name, text)).pipeline()
+
+
+def _takes_patterns(cls: type[Pass], option: str) -> bool:
+    kinds = [a.kind for a in cls.attributes if a.name == option]
+    return any(isinstance(k.kind if isinstance(k, Optional) else k, Patterns) for k in kinds)
 
 
 @dataclass
@@ -62,7 +67,7 @@ class _Reader:
                 if key in options:
                     self._fail(f"`{key}` is given twice", at)
                 places[key] = at
-                options[key] = self._value()
+                options[key] = self._value(_takes_patterns(cls, key))
                 if self._take("}"):
                     break
                 if not self._take(","):
@@ -74,28 +79,34 @@ class _Reader:
             message = error.message.replace("has no argument", "has no option")
             self._fail(message, where, error.help)
 
-    def _value(self) -> Any:
-        if self._take("["):
-            items = []
-            while not self._take("]"):
-                items.append(self._value())
-                if not self._take(",") and not self._peek("]"):
-                    self._fail("a list's items are separated by commas and end with `]`", self.at)
-            return items
+    def _value(self, patterns: bool) -> Any:
+        """A list or a scalar. Among name patterns, ``12`` and ``true`` are names."""
+        if not self._take("["):
+            return self._scalar(patterns)
+        items: list[Any] = []
+        while not self._take("]"):
+            if self._peek("["):
+                self._fail("a list cannot stand inside a list", self.at)
+            items.append(self._scalar(patterns))
+            if not self._take(",") and not self._peek("]"):
+                self._fail("a list's items are separated by commas and end with `]`", self.at)
+        return items
+
+    def _scalar(self, patterns: bool) -> Any:
         start, text = self._match(_STRING, None)
         if text:
             try:
                 return json.loads(text)
             except ValueError:
                 self._fail("this text has an escape that does not exist", start)
-        start, text = self._match(_NUMBER, None)
+        start, text = (0, "") if patterns else self._match(_NUMBER, None)
         if text:
             is_int = text.lstrip("+-").isdigit()
             if len(text) > 30:
                 self._fail("this number is too long", start)
             return int(text) if is_int else float(text)
         _, text = self._match(_WORD, "a value is missing here")
-        return {"true": True, "false": False}.get(text, text)
+        return text if patterns else {"true": True, "false": False}.get(text, text)
 
     def _skip(self) -> None:
         match = _SPACE.match(self.source.text, self.at)

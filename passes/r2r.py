@@ -10,12 +10,13 @@ linear layer). The halves are equal at first only: they train apart.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..ir import OPS, Graph, TensorType
+from ..ir import OPS, Graph, ShapeError, TensorType, names
 from ..ir.attributes import Choice, Int, Optional, Patterns, attr
 from ..ir.ops import (
     BatchNorm,
@@ -55,7 +56,7 @@ INITS = ("he", "match", "torch")
 class GrowthOptions:
     """Options that the R2R passes share. ``auto`` follows the place that is grown."""
 
-    at: Any = attr(Optional(Patterns()), None, doc="where: names of blocks or nodes, with * and ?")
+    at: Any = attr(Optional(Patterns()), None, doc="where")
     filters: int | None = attr(
         Optional(Int(2, even=True)), None, doc="new hidden channels, in two equal halves"
     )
@@ -67,36 +68,28 @@ class GrowthOptions:
     init: str = attr(
         Choice(INITS),
         "he",
-        doc="scale of new weights: variance 2/fan_in, that of the layer beside, or PyTorch's",
+        doc="variance of new weights: 2/fan_in, as in the layer beside, or PyTorch's default",
     )
     seed: int | None = attr(Optional(Int(0)), None, doc="random seed; the pipeline's if not given")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """An R2R block worked out for one place: its layers, ready to be added."""
+    """An R2R block's layers, for one kind of place."""
 
     expand: Op
     norm: Op | None
     activation: Op | None
     project: Op
     init: str
-    beside: str | None
-    """Parameter whose standard deviation ``match`` copies."""
 
 
 def plan(
-    options: GrowthOptions,
-    source: TensorType,
-    target: TensorType,
-    style: Style,
-    width: int,
-    beside: str | None,
+    options: GrowthOptions, source: TensorType, target: TensorType, style: Style, width: int
 ) -> Recipe | str:
     """The R2R block from a tensor of type ``source`` to one of type ``target``, or why not.
 
-    ``style`` is what ``auto`` follows, ``width`` the number of filters if none is given, and
-    ``beside`` the layer that ``init=match`` follows.
+    ``style`` is what ``auto`` follows, ``width`` the number of filters if none is given.
     """
     kind = _layer_kind(source, target, style)
     if isinstance(kind, str):
@@ -114,16 +107,20 @@ def plan(
         conv = CONVS[source.rank - 1]
         expand = conv(filters, kernel=options.kernel, stride=strides, bias=bias)
         project = conv(target.shape[0], kernel=1, bias=bias)
-    if options.init == "match" and beside is None:
-        return "`init=match` needs a layer here whose weights it could follow; use init=he"
-    return Recipe(
-        expand,
-        _norm(options.norm, style, expand.infer(source)),
-        _activation(options.activation, style),
-        project,
-        options.init,
-        f"{beside}.weight" if options.init == "match" else None,
-    )
+    norm = _norm(options.norm, style, expand.infer(source), kind)
+    if isinstance(norm, str):
+        return norm
+    return Recipe(expand, norm, _activation(options.activation, style), project, options.init)
+
+
+def weight_beside(graph: Graph, recipe: Recipe, layer: str | None) -> str | None:
+    """The parameter whose scale ``init=match`` follows: the weight of ``layer``."""
+    if recipe.init != "match" or layer is None:
+        return None
+    return graph.node(layer).parameter("weight")
+
+
+NO_LAYER_BESIDE = "`init=match` needs a layer here whose weights it could follow; use init=he"
 
 
 def _layer_kind(source: TensorType, target: TensorType, style: Style) -> type[Conv | Linear] | str:
@@ -152,8 +149,27 @@ def _strides(source: TensorType, target: TensorType) -> tuple[int, ...] | str:
     return tuple(strides)
 
 
-def _norm(word: str, style: Style, middle: TensorType) -> Op | None:
-    """The normalization, with settings such that it treats both halves alike."""
+def _norm(
+    word: str, style: Style, middle: TensorType, kind: type[Conv | Linear]
+) -> Op | str | None:
+    """The normalization, with settings such that it treats both halves alike.
+
+    Where it does not fit, ``auto`` does without, and other words are refused with the reason.
+    """
+    norm = _wanted_norm(word, style, middle)
+    if norm is None:
+        return None
+    try:
+        norm.infer(middle)
+    except ShapeError as error:
+        return None if word == "auto" else f"norm={word} does not fit there: {error}"
+    if _compares_twins_only(norm, middle, kind):
+        what = f"norm={word} would normalize two equal numbers, which gives zeros"
+        return None if word == "auto" else f"{what}; use more filters"
+    return norm
+
+
+def _wanted_norm(word: str, style: Style, middle: TensorType) -> Op | None:
     if word == "none" or (word == "auto" and style.norm is None):
         return None
     like = style.norm if word == "auto" else None
@@ -163,18 +179,33 @@ def _norm(word: str, style: Style, middle: TensorType) -> Op | None:
     if word == "group" or isinstance(like, GroupNorm):
         # An even number of groups: each lies in one half, and its twin in the other.
         channels = middle.shape[0]
-        wanted = getattr(like, "groups", 32)
-        groups = next(g for g in range(min(wanted, channels), 0, -1) if _splits(channels, g))
-        return GroupNorm(groups, eps=eps)
-    if (word == "instance" or isinstance(like, InstanceNorm)) and middle.size > middle.shape[0]:
+        most = min(getattr(like, "groups", 32), channels, middle.size - 1)
+        return GroupNorm(next(g for g in range(most, 0, -1) if _splits(channels, g)), eps=eps)
+    if word == "instance" or isinstance(like, InstanceNorm):
         return InstanceNorm(eps=eps)
-    if word == "layer" or isinstance(like, LayerNorm):
-        return LayerNorm(dims=getattr(like, "dims", middle.rank), eps=eps)
-    return None
+    return LayerNorm(dims=min(getattr(like, "dims", middle.rank), middle.rank), eps=eps)
 
 
 def _splits(channels: int, groups: int) -> bool:
     return channels % groups == 0 and (groups % 2 == 0 or groups == 1)
+
+
+def _compares_twins_only(norm: Op, middle: TensorType, kind: type[Conv | Linear]) -> bool:
+    """Whether each group that is normalized holds one number and its twin of the other half.
+
+    It would yield zeros, through which no gradient passes: the block could never learn.
+    """
+    if isinstance(norm, BatchNorm):
+        return False
+    halves = middle.rank - 1 if kind is Linear else 0
+    if isinstance(norm, LayerNorm):
+        group = math.prod(middle.shape[-norm.dims :])
+        both = halves >= middle.rank - norm.dims
+    else:
+        groups = norm.groups if isinstance(norm, GroupNorm) else middle.shape[0]
+        group = middle.size // groups
+        both = halves > 0 or groups == 1
+    return both and group == 2
 
 
 def _activation(word: str, style: Style) -> Op | None:
@@ -185,43 +216,54 @@ def _activation(word: str, style: Style) -> Op | None:
     return style.activation or OPS["relu"]()
 
 
-def add_zero_block(graph: Graph, source: str, recipe: Recipe, scope: str, seed: int) -> str:
-    """Add z to the graph, fed by ``source``, and return the node of its result."""
-    name = _fresh_scope(graph, f"{scope}.r2r", recipe.expand.name)
-
-    def add(op: Op, operand: str) -> str:
-        return graph.add(op, (operand,), graph.fresh(f"{name}.{op.name}"))
-
-    expand = at = add(recipe.expand, source)
-    for op in (recipe.norm, recipe.activation):
-        if op is not None:
-            at = add(op, at)
-            for key, spec in graph.params_of(at):
-                graph.weights[key] = draw(spec.init, spec.shape, generator(seed, key))
-    project = add(recipe.project, at)
-    beside = graph.weights[recipe.beside] if recipe.beside else None
-    weights = graph.weights
-    for key, spec in graph.params_of(expand):
-        new = new_weight(recipe.init, spec.shape, beside, generator(seed, key))
-        if spec.role == "bias":
-            new = np.zeros(spec.shape, np.float32)
-        weights[key] = twice(new[: spec.shape[0] // 2])
-    for key, spec in graph.params_of(project):
-        if spec.role == "bias":
-            weights[key] = np.zeros(spec.shape, np.float32)
-            continue
-        new = new_weight(recipe.init, spec.shape, beside, generator(seed, key))
-        weights[key] = plus_minus(new[:, : spec.shape[1] // 2])
-    return project
+_GROWN = re.compile(r"\.(r2r|net2deeper|new_layer|new_connection)(_\d+)?(\.[^.]*)?\Z")
 
 
-def _fresh_scope(graph: Graph, base: str, first: str) -> str:
-    """``base``, ``base_2``, … whichever holds no nodes yet."""
+def fresh_scope(graph: Graph, place: str, first: Op, word: str = "r2r") -> str:
+    """``<place>.r2r``, ``<place>.r2r_2``, …: the first that holds no nodes and no parameters yet.
+
+    Inside what a pass has added, it is one beside that: names do not grow with every pass.
+    """
+    base = _GROWN.sub("", place)
+    while len(base) > names.MAX_LENGTH - 100:
+        base = names.scope_of(base)
+    base = f"{base}.{word}" if base else word
     name, number = base, 1
-    while f"{name}.{first}" in graph:
+    while f"{name}.{first.name}" in graph or f"{name}.{first.name}.weight" in graph.weights:
         number += 1
         name = f"{base}_{number}"
     return name
+
+
+def add_zero_block(
+    graph: Graph, source: str, recipe: Recipe, scope: str, seed: int, beside: str | None
+) -> str:
+    """Add z to the graph, fed by ``source``, and return the node of its result.
+
+    Its nodes are called after ``scope``. ``beside`` is the parameter that ``match`` follows.
+    """
+
+    def add(op: Op, operand: str) -> str:
+        return graph.add(op, (operand,), graph.fresh(f"{scope}.{op.name}"))
+
+    weights = graph.weights
+    expand = at = add(recipe.expand, source)
+    rng = generator(seed, expand)
+    for op in (recipe.norm, recipe.activation):
+        if op is not None:
+            at = add(op, at)
+            weights.update((key, draw(s.init, s.shape, rng)) for key, s in graph.params_of(at))
+    project = add(recipe.project, at)
+    like = weights[beside] if beside else None
+    for layer in (expand, project):
+        for key, spec in graph.params_of(layer):
+            if spec.role == "bias":
+                weights[key] = np.zeros(spec.shape, np.float32)
+                continue
+            new = new_weight(recipe.init, spec.shape, like, rng)
+            half = spec.shape[layer == project] // 2
+            weights[key] = twice(new[:half]) if layer == expand else plus_minus(new[:, :half])
+    return project
 
 
 # ---- new weights
@@ -239,7 +281,9 @@ def new_weight(
     fan_in = math.prod(shape[1:])
     if init == "match":
         assert beside is not None
-        return draw(Init("normal", float(beside.std())), shape, rng)
+        # A layer of equal numbers has no spread to follow, and zeros would never learn.
+        spread = float(beside.std()) or math.sqrt(2.0 / fan_in)
+        return draw(Init("normal", spread), shape, rng)
     if init == "torch":
         return draw(fan_in_uniform(fan_in), shape, rng)
     return draw(Init("normal", math.sqrt(2.0 / fan_in)), shape, rng)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import ClassVar
 
-from ..ir import Graph
+from ..ir import Graph, TensorType
 from ..ir.attributes import Choice, attr
+from ..ir.ops import Conv, Linear
 from .base import Found, Pass, Place, Refusal, register
-from .blocks import Block, residual_blocks, style_of
-from .r2r import GrowthOptions, Recipe, add_zero_block, plan
+from .blocks import Block, Style, nearest_layers, residual_blocks, style_of
+from .r2r import (
+    NO_LAYER_BESIDE,
+    GrowthOptions,
+    Recipe,
+    add_zero_block,
+    fresh_scope,
+    plan,
+    weight_beside,
+)
 from .widening import Chain, is_layer, trace, widen, width_of
 
 
@@ -20,6 +30,7 @@ class _Beside(Place):
 
     block: Block
     recipe: Recipe
+    beside: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +61,12 @@ class R2Wider(GrowthOptions, Pass):
     def find(self, graph: Graph) -> Found:
         blocks = residual_blocks(graph)
         if self.variant == "parallel":
-            return Found("residual block", [self._beside(graph, block) for block in blocks])
+            beside = partial(self._beside, graph, nearest_layers(graph), cache(partial(plan, self)))
+            return Found(
+                "residual block",
+                [beside(block) for block in blocks],
+                help="widen plain chains of layers with variant=concat",
+            )
         layers = [node.name for node in graph if is_layer(node.op)]
         chains = {name: self._chain(graph, name) for name in layers}
         single = list(chains.values())
@@ -58,17 +74,38 @@ class R2Wider(GrowthOptions, Pass):
             inside = [self._inside(block, chains) for block in blocks]
             return Found("residual block", inside, lambda: single)
         # No chain begins at the last layer, whose width is the result's: nothing to report.
-        return Found("plain chain", [c for c in single if isinstance(c, _Inside)], lambda: single)
+        plain = [c for c in single if isinstance(c, _Inside)]
+        return Found(
+            "plain chain", plain, lambda: single, "with at=NAME it says why a layer is not widened"
+        )
 
-    def _beside(self, graph: Graph, block: Block) -> Place | Refusal:
+    def _beside(
+        self,
+        graph: Graph,
+        layers: dict[str, str],
+        planned: Callable[[TensorType, TensorType, Style, int], Recipe | str],
+        block: Block,
+    ) -> Place | Refusal:
         style = style_of(graph, block.body)
         target = graph.node(block.sum).type
-        width = width_of(style.layer) if style.layer else target.shape[0] if target.shape else 1
-        beside = next((n for n in block.body if graph.node(n).op is style.layer), None)
-        recipe = plan(self, graph.node(block.entry).type, target, style, width, beside)
+        layer = next((n for n in block.body if graph.node(n).op is style.layer), None)
+        if style.layer is not None:
+            width = width_of(style.layer)
+        else:
+            # No layer in the block: one nearby tells a convolution from a linear layer.
+            layer = layers.get(block.entry)
+            nearby = graph.node(layer).op if layer is not None else None
+            assert nearby is None or isinstance(nearby, (Conv, Linear))
+            style = replace(style, layer=nearby)
+            axis = -1 if isinstance(nearby, Linear) else 0
+            width = target.shape[axis] if target.shape else 1
+        recipe = planned(graph.node(block.entry).type, target, style, width)
         if isinstance(recipe, str):
             return Refusal(block, recipe)
-        return _Beside(block.name, block.aliases, block, recipe)
+        beside = weight_beside(graph, recipe, layer)
+        if recipe.init == "match" and beside is None:
+            return Refusal(block, NO_LAYER_BESIDE)
+        return _Beside(block.name, block.aliases, block, recipe, beside)
 
     def _chain(self, graph: Graph, name: str) -> _Inside | Refusal:
         width = width_of(graph.node(name).op)
@@ -100,5 +137,7 @@ class R2Wider(GrowthOptions, Pass):
         for place in places:
             if isinstance(place, _Beside):
                 block = place.block
-                new = add_zero_block(graph, block.entry, place.recipe, block.name, seed)
+                recipe, beside = place.recipe, place.beside
+                scope = fresh_scope(graph, block.name, recipe.expand)
+                new = add_zero_block(graph, block.entry, recipe, scope, seed, beside)
                 graph.set_operands(block.sum, (*graph.node(block.sum).operands, new))

@@ -9,12 +9,12 @@ its old outputs do not change: [U β -β] · [h; v; v] = U·h.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..ir import Graph
+from ..ir import Graph, TensorType
 from ..ir.ops import (
     AdaptivePool,
     BatchNorm,
@@ -42,13 +42,22 @@ class Chain:
     """A layer that can be widened: what its channels pass through, and the layers that read them.
 
     ``repeat`` gives, for every node, how many numbers of its channel axis stand for one channel
-    of the first layer: more than one after a flatten.
+    of the first layer: more than one after a flatten. ``axis`` is that axis, for the first layer
+    and the nodes between; ``width`` the first layer's number of channels.
     """
 
     producer: str
+    width: int
     through: tuple[str, ...]
     consumers: tuple[str, ...]
     repeat: dict[str, int]
+    axis: dict[str, int]
+
+
+Relates = Callable[[str, Op, TensorType, int, int], str | None]
+"""Asked about a node that relates channels to each other, or draws masks for them: what it is
+called, its op, its operand's type, the channel axis, and how many numbers that gets. Returns why
+the new channels can't pass, or None."""
 
 
 def width_of(op: Op) -> int:
@@ -61,7 +70,25 @@ def is_layer(op: Op) -> bool:
     return isinstance(op, (Conv, Linear))
 
 
-def trace(graph: Graph, producer: str, filters: int) -> Chain | str:
+def in_halves(called: str, op: Op, source: TensorType, axis: int, new: int) -> str | None:
+    """Why new channels in two equal halves, [v; v], would not stay so, or would change the old."""
+    if isinstance(op, Dropout):
+        return (
+            f"{called} draws a different mask for each half of the new channels, so the function "
+            "would change in train mode"
+        )
+    if isinstance(op, GroupNorm):
+        size = source.shape[0] // op.groups
+        if new // 2 % size == 0:
+            return None
+        return (
+            f"{called} has groups of {size} channels: half of the new ones, {new // 2}, must fill "
+            "whole groups"
+        )
+    return f"{called} relates all channels to each other, so new ones would change the old"
+
+
+def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halves) -> Chain | str:
     """Follow a layer's channels to the layers that read them, or say why they can't grow."""
     first = graph.node(producer)
     if isinstance(first.op, Conv) and first.op.groups > 1:
@@ -72,6 +99,7 @@ def trace(graph: Graph, producer: str, filters: int) -> Chain | str:
     through: list[str] = []
     consumers: list[str] = []
     repeat = {producer: 1}
+    axes = {producer: axis}
     waiting = [(producer, axis)]
     while waiting:
         at, axis = waiting.pop(0)
@@ -83,7 +111,7 @@ def trace(graph: Graph, producer: str, filters: int) -> Chain | str:
         for user, _ in users:
             if user in repeat:
                 continue
-            step = _step(graph, at, user, axis, repeat[at], filters)
+            step = _step(graph, at, user, axis, repeat[at], filters, relates)
             if isinstance(step, str):
                 return step
             numbers, new_axis = step
@@ -92,12 +120,14 @@ def trace(graph: Graph, producer: str, filters: int) -> Chain | str:
                 consumers.append(user)
             else:
                 through.append(user)
+                axes[user] = new_axis
                 waiting.append((user, new_axis))
-    return Chain(producer, tuple(through), tuple(consumers), repeat)
+    width = width_of(first.op)
+    return Chain(producer, width, tuple(through), tuple(consumers), repeat, axes)
 
 
 def _step(
-    graph: Graph, at: str, user: str, axis: int, repeat: int, filters: int
+    graph: Graph, at: str, user: str, axis: int, repeat: int, filters: int, relates: Relates
 ) -> tuple[int, int | None] | str:
     """How the channels pass a node: (numbers per channel, their axis), axis None at a layer that
     reads them. Or the reason why they can't."""
@@ -122,27 +152,14 @@ def _step(
         )
     if isinstance(op, Elementwise):
         return repeat, axis
-    if isinstance(op, Dropout):
-        if op.p == 0:
-            return repeat, axis
-        return (
-            f"{called} draws a different mask for each half of the new channels, so the function "
-            "would change in train mode"
-        )
     if isinstance(op, (BatchNorm, InstanceNorm)):
         return (repeat, axis) if axis == 0 else f"{called} would mix the new channels in"
     if isinstance(op, (Pool, AdaptivePool, GlobalPool)) and axis == 0:
         return repeat, axis
-    if isinstance(op, GroupNorm) and axis == 0:
-        size = source.shape[0] // op.groups
-        if (filters * repeat // 2) % size:
-            return (
-                f"{called} has groups of {size} channels: half of the new ones, "
-                f"{filters * repeat // 2}, must fill whole groups"
-            )
-        return repeat, axis
-    if isinstance(op, (LayerNorm, Softmax)):
-        return f"{called} relates all channels to each other, so new ones would change the old"
+    if isinstance(op, (Dropout, LayerNorm, Softmax)) or (isinstance(op, GroupNorm) and axis == 0):
+        related = _related(op, source, axis)
+        reason = relates(called, op, source, axis, filters * repeat) if related else None
+        return reason or (repeat, axis)
     if isinstance(op, Flatten):
         begin = op.axis % source.rank
         if begin > axis:
@@ -156,31 +173,53 @@ def _step(
     return f"its channels reach {called}, which fixes their number"
 
 
-def widen(graph: Graph, chains: Sequence[tuple[Chain, int]], init: str, seed: int) -> None:
-    """Give the first layer of every chain that many new channels, in place."""
+def _related(op: Op, source: TensorType, axis: int) -> bool:
+    """Whether an op does not act on each channel alone, by the same rule."""
+    if isinstance(op, Dropout):
+        return op.p > 0
+    if isinstance(op, LayerNorm):
+        return axis >= source.rank - op.dims
+    return not isinstance(op, Softmax) or axis == op.axis % source.rank
+
+
+def widen(
+    graph: Graph,
+    chains: Sequence[tuple[Chain, int]],
+    init: str,
+    seed: int,
+    *,
+    halves: bool = True,
+) -> None:
+    """Give the first layer of every chain that many new channels, in place.
+
+    Without ``halves`` all new weights are independent, so that the function changes.
+    """
     wider_out: dict[str, int] = {}
     wider_in: dict[str, int] = {}
+    axes: dict[str, int] = {}
     for chain, count in chains:
+        axes.update(chain.axis)
         for name in (chain.producer, *chain.through):
             wider_out[name] = count * chain.repeat[name]
         for name in chain.consumers:
             wider_in[name] = count * chain.repeat[name]
     for name in dict.fromkeys([*wider_out, *wider_in]):
-        op = graph.node(name).op
-        if is_layer(op) and not _is_depthwise(graph, name):
-            _widen_layer(graph, name, wider_out.get(name, 0), wider_in.get(name, 0), init, seed)
+        if is_layer(graph.node(name).op) and not is_depthwise(graph, name):
+            out, inward = wider_out.get(name, 0), wider_in.get(name, 0)
+            _widen_layer(graph, name, out, inward, init, seed, halves)
         else:
-            _widen_between(graph, name, wider_out[name])
+            random = None if halves else init
+            _widen_between(graph, name, wider_out[name], axes[name], random, seed)
     for name, count in wider_out.items():
-        graph.set_op(name, _wider_op(graph, name, count))
+        graph.set_op(name, wider_op(graph, name, count))
 
 
-def _is_depthwise(graph: Graph, name: str) -> bool:
+def is_depthwise(graph: Graph, name: str) -> bool:
     op = graph.node(name).op
     return isinstance(op, Conv) and op.groups > 1
 
 
-def _wider_op(graph: Graph, name: str, count: int) -> Op:
+def wider_op(graph: Graph, name: str, count: int) -> Op:
     op = graph.node(name).op
     if isinstance(op, Conv):
         groups = op.groups + count if op.groups > 1 else 1
@@ -193,36 +232,72 @@ def _wider_op(graph: Graph, name: str, count: int) -> Op:
     return op
 
 
-def _widen_layer(graph: Graph, name: str, out: int, inward: int, init: str, seed: int) -> None:
+def channel_axis(graph: Graph, name: str, axis: int) -> int | None:
+    """The axis of a node's parameters that belongs to ``axis`` of its operand, its channels.
+
+    None for a layer norm inside the channels, whose parameters are the same for all of them.
+    """
+    node = graph.node(name)
+    if isinstance(node.op, LayerNorm):
+        inside = axis - (node.type.rank - node.op.dims)
+        return inside if inside >= 0 else None
+    return 0
+
+
+def _widen_layer(
+    graph: Graph, name: str, out: int, inward: int, init: str, seed: int, halves: bool
+) -> None:
     """[[W, β, -β], [V, …], [V, …]]: old rows read new channels with opposite signs; new rows are
     random, in equal halves; what was there stays in the leading corner."""
     for key, spec in graph.params_of(name):
         old = graph.weights[key]
         if spec.role == "bias":
-            graph.weights[key] = np.concatenate([old, np.zeros(out, np.float32)])
+            if out:  # else it stays the teacher's own array
+                _put(graph, key, np.concatenate([old, np.zeros(out, np.float32)]))
             continue
         rows, columns, *window = old.shape
         # The seed also depends on the shape, so that widening twice draws new numbers.
         rng = generator(seed, key, str(old.shape))
         new = new_weight(init, (rows + out, columns + inward, *window), old, rng)
         new[:rows, :columns] = old
-        half = columns + inward // 2
-        new[:rows, half:] = -new[:rows, columns:half]
-        middle = rows + out // 2
-        new[middle:] = new[rows:middle]
-        graph.weights[key] = new
+        if halves:
+            half = columns + inward // 2
+            new[:rows, half:] = -new[:rows, columns:half]
+            middle = rows + out // 2
+            new[middle:] = new[rows:middle]
+        _put(graph, key, new)
 
 
-def _widen_between(graph: Graph, name: str, count: int) -> None:
-    """New channels of normalizations start neutral, those of depthwise kernels random and equal."""
+def _widen_between(
+    graph: Graph, name: str, count: int, axis: int, init: str | None, seed: int
+) -> None:
+    """New channels of normalizations start neutral. New depthwise kernels repeat old ones, the same
+    in both halves, or are random where ``init`` names their scale."""
+    at = channel_axis(graph, name, axis)
+    if at is None:
+        return
     for key, spec in graph.params_of(name):
         old = graph.weights[key]
-        graph.weights[key] = np.concatenate([old, _between(spec.role, old, count)])
+        shape = (*old.shape[:at], count, *old.shape[at + 1 :])
+        if not is_layer(graph.node(name).op):
+            new = np.full(shape, spec.role in ("weight", "running_var"), np.float32)
+        elif spec.role == "bias":
+            new = np.zeros(shape, np.float32)
+        elif init is None:
+            picked = old[np.arange(count // 2) % len(old)]
+            new = np.concatenate([picked, picked])
+        else:
+            new = new_weight(init, shape, old, generator(seed, key, str(old.shape)))
+        _put(graph, key, np.concatenate([old, new], axis=at))
 
 
-def _between(role: str, old: Array, count: int) -> Array:
-    if old.ndim > 1:  # a depthwise kernel: repeat old filters, the same ones in both halves
-        picked = old[np.arange(count // 2) % len(old)]
-        return np.concatenate([picked, picked])
-    value = 1.0 if role in ("weight", "running_var") else 0.0
-    return np.full(count, value, np.float32)
+def _put(graph: Graph, key: str, value: Array) -> None:
+    """Store a wider parameter; its mask keeps what it leaves out, and takes all that is new."""
+    mask = graph.weights.masks.get(key)
+    if mask is not None:
+        mask = np.pad(
+            mask,
+            [(0, new - old) for new, old in zip(value.shape, mask.shape, strict=True)],
+            constant_values=True,
+        )
+    graph.weights.put(key, value, mask)

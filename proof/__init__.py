@@ -1,11 +1,14 @@
-"""Is a rewrite function-preserving? For now: numerically, on random inputs."""
+"""Is a rewrite function-preserving? Proved exactly, or checked on random inputs."""
 
+from .exact import Parting, Proof, Prover, prove
 from .numeric import (
     BOTH,
     FLOAT32_TOLERANCE,
     FLOAT64_TOLERANCE,
+    ROUNDED_TOLERANCE,
     Comparison,
     Difference,
+    Outputs,
     Probe,
     compare,
     compare_runtimes,
@@ -16,10 +19,16 @@ __all__ = [
     "BOTH",
     "FLOAT32_TOLERANCE",
     "FLOAT64_TOLERANCE",
+    "ROUNDED_TOLERANCE",
     "Comparison",
     "Difference",
+    "Outputs",
+    "Parting",
     "Probe",
+    "Proof",
+    "Prover",
     "compare",
     "compare_runtimes",
+    "prove",
     "require_same_interface",
 ]

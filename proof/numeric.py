@@ -31,6 +31,9 @@ FLOAT64_TOLERANCE = 1e-9
 One operation rounds by 1e-16. Deep sums and batch norms of channels that hardly vary (division by
 the square root of eps=1e-5) enlarge that by some 1e4; three more digits are left for deep nets."""
 
+ROUNDED_TOLERANCE = 1e-4
+"""The same where a pass rounds weights to float32: 6e-8 each, enlarged as above."""
+
 FLOAT32_TOLERANCE = 1e-3
 """The same for one network in two runtimes, which only share float32: 1e-7 enlarged by 1e4."""
 
@@ -45,16 +48,15 @@ class Difference:
     mode: str
     dtype: str
     max_abs: float
-    """max |a - b| over all outputs, examples and numbers; inf where one is not a number."""
+    """max |a - b| over all examples and numbers of one output, the one with the largest relative
+    difference; inf where a number of any output is not finite."""
     scale: float
-    """max |a|: what ``max_abs`` is small or large against."""
+    """max |a| in that output: what ``max_abs`` is small or large against."""
 
     @property
     def relative(self) -> float:
         """``max_abs`` divided by ``scale``."""
-        if self.max_abs == 0:
-            return 0.0
-        return self.max_abs / self.scale if self.scale > 0 else math.inf
+        return _ratio(self.max_abs, self.scale)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -153,14 +155,22 @@ def _by_name(graph: Graph, result: Any) -> dict[str, NDArray[Any]]:
 def _difference(
     mode: str, dtype: str, a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]
 ) -> Difference:
-    worst, scale = 0.0, 0.0
+    found = []
     for name in a:
         x, y = a[name].astype(np.float64), b[name].astype(np.float64)
+        scale = float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             return Difference(mode, dtype, math.inf, scale)
-        worst = max(worst, float(np.abs(x - y).max(initial=0.0)))
-        scale = max(scale, float(np.abs(x).max(initial=0.0)))
+        found.append((float(np.abs(x - y).max(initial=0.0)), scale))
+    # Each output against its own scale: a large one must not hide what happens to a small one.
+    worst, scale = max(found, key=lambda pair: (_ratio(*pair), pair[1]))
     return Difference(mode, dtype, worst, scale)
+
+
+def _ratio(difference: float, scale: float) -> float:
+    if difference == 0:
+        return 0.0
+    return difference / scale if scale > 0 else math.inf
 
 
 def random_inputs(graph: Graph, seed: int, batch: int) -> dict[str, NDArray[np.float64]]:
@@ -174,7 +184,7 @@ def random_inputs(graph: Graph, seed: int, batch: int) -> dict[str, NDArray[np.f
 
 
 def _fix_dropout(module: torch.nn.Module, seed: int) -> None:
-    """Make each dropout draw a mask that depends on its name alone.
+    """Make each dropout draw a mask that depends on its name and on each number's indices alone.
 
     Two networks then drop the same numbers wherever they have the same dropout, so that what is
     compared is the function, for every value of the masks.
@@ -182,21 +192,33 @@ def _fix_dropout(module: torch.nn.Module, seed: int) -> None:
     import torch
 
     for name, part in _dropouts(module):
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
 
         def forward(
-            x: torch.Tensor,
-            part: torch.nn.Dropout = part,
-            generator: torch.Generator = generator,
+            x: torch.Tensor, part: torch.nn.Dropout = part, name: str = name
         ) -> torch.Tensor:
             if not part.training:
                 return x
-            # float32 whatever x is, so that both precisions drop the same numbers
-            kept = torch.rand(x.shape, generator=generator) >= part.p
-            generator.manual_seed(generator.initial_seed())
+            key = zlib.crc32(f"{seed} {name}".encode())
+            kept = torch.from_numpy(_uniform(key, tuple(x.shape)) >= part.p)
             return x * kept / (1 - part.p)
 
         part.forward = forward  # type: ignore[method-assign, assignment]
+
+
+def _uniform(key: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Random numbers in [0, 1), each given by its own indices whatever the shape, so that a layer
+    with more channels, on whichever axis, drops the same in the old ones. Mixed as in splitmix64.
+    """
+    state = np.full((), key, np.uint64)
+    for size in shape:
+        state = state[..., None] + np.arange(1, size + 1, dtype=np.uint64) * _GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state ^= state >> np.uint64(31)
+    return np.asarray(state >> np.uint64(11), np.float64) * 2.0**-53
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _dropouts(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Dropout]]:

@@ -2,20 +2,26 @@
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from growc.backends import onnx_supports, run_onnx, to_onnx, to_torch, torch_supports
 from growc.ir import OPS, Graph, TensorType, initialize
+
+Array = NDArray[np.float32]
+Shapes = Sequence[tuple[int, ...]]
 
 TOLERANCE = 1e-5
 """Of the output's largest number (at least 1): some 80 float32 roundings, which is what sums of
 a few dozen products in another order may differ by; a wrong border or window differs by 0.01."""
 
 
-def case(op, shapes, *positional, **named):
+def case(op: str, shapes: Any, *positional: Any, **named: Any) -> Any:
     """One setting of one op. ``shapes``: one operand's shape, or a list of them."""
     text = ", ".join([*map(str, positional), *(f"{k}={v}" for k, v in named.items())])
     listed = shapes if isinstance(shapes, list) else [shapes]
@@ -156,7 +162,7 @@ CASES = [
 ]
 
 
-def build(op, shapes, positional, named):
+def build(op: str, shapes: Shapes, positional: tuple[Any, ...], named: dict[str, Any]) -> Graph:
     """A graph of one op, with parameters and statistics that are all different from 0 and 1."""
     graph = Graph("one_op")
     for index, shape in enumerate(shapes):
@@ -171,7 +177,7 @@ def build(op, shapes, positional, named):
     return graph
 
 
-def examples(graph, batch):
+def examples(graph: Graph, batch: int) -> dict[str, Array]:
     random = np.random.default_rng(2)
     return {
         name: (random.standard_normal((batch, *graph.node(name).type.shape)) * 2).astype(np.float32)
@@ -179,14 +185,14 @@ def examples(graph, batch):
     }
 
 
-def by_torch(graph, inputs):
+def by_torch(graph: Graph, inputs: dict[str, Array]) -> Any:
     """The output (or outputs) of the graph's module in evaluation mode."""
     module = to_torch(graph).eval()
     with torch.no_grad():
         return module(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
 
 
-def assert_close(actual, expected):
+def assert_close(actual: ArrayLike, expected: ArrayLike) -> None:
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape
     scale = max(1.0, float(np.abs(expected).max()))
@@ -194,14 +200,16 @@ def assert_close(actual, expected):
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_every_op_is_known_and_tested(op):
+def test_every_op_is_known_and_tested(op: str) -> None:
     assert torch_supports(OPS[op])
     assert onnx_supports(OPS[op])
     assert op in {c.values[0] for c in CASES}
 
 
 @pytest.mark.parametrize(("op", "shapes", "positional", "named"), CASES)
-def test_torch_and_onnxruntime_agree(op, shapes, positional, named):
+def test_torch_and_onnxruntime_agree(
+    op: str, shapes: Shapes, positional: tuple[Any, ...], named: dict[str, Any]
+) -> None:
     graph = build(op, shapes, positional, named)
     model = to_onnx(graph)
     for batch in (1, 3):
@@ -214,9 +222,9 @@ def test_torch_and_onnxruntime_agree(op, shapes, positional, named):
 # ---- expectations that come from neither PyTorch nor onnxruntime
 
 
-def windows(graph, x):
+def windows(graph: Graph, x: Array) -> Iterator[tuple[Any, Any, Any]]:
     """(output position, window of the padded input, which of it is inside) of a sliding op."""
-    op = graph.node("node").op
+    op: Any = graph.node("node").op
     dilation = getattr(op, "dilation", (1,) * op.rank)
     stride = op.step if hasattr(op, "step") else op.stride
     widths = ((0, 0), (0, 0), *op.pads)
@@ -231,8 +239,8 @@ def windows(graph, x):
         yield (slice(None), slice(None), *position), padded[box], inside[box] > 0
 
 
-def expected_window_op(graph, x):
-    op = graph.node("node").op
+def expected_window_op(graph: Graph, x: Array) -> NDArray[np.float64]:
+    op: Any = graph.node("node").op
     axes = tuple(range(2, 2 + op.rank))
     result = np.zeros((len(x), *graph.node("node").type.shape))
     for place, box, inside in windows(graph, x):
@@ -256,37 +264,41 @@ SLIDING = [c for c in CASES if hasattr(OPS[c.values[0]], "pads")]
 
 
 @pytest.mark.parametrize(("op", "shapes", "positional", "named"), SLIDING)
-def test_sliding_windows_are_those_of_the_definition(op, shapes, positional, named):
+def test_sliding_windows_are_those_of_the_definition(
+    op: str, shapes: Shapes, positional: tuple[Any, ...], named: dict[str, Any]
+) -> None:
     graph = build(op, shapes, positional, named)
     inputs = examples(graph, 2)
     assert_close(by_torch(graph, inputs), expected_window_op(graph, inputs["x0"]))
 
 
 @pytest.mark.parametrize(("op", "shapes", "positional", "named"), ADAPTIVE)
-def test_adaptive_windows_are_those_of_the_ir(op, shapes, positional, named):
+def test_adaptive_windows_are_those_of_the_ir(
+    op: str, shapes: Shapes, positional: tuple[Any, ...], named: dict[str, Any]
+) -> None:
     graph = build(op, shapes, positional, named)
     inputs = examples(graph, 2)
     node = graph.node("node")
     reduce = np.mean if "avg" in op else np.max
     expected = np.zeros((2, *node.type.shape))
-    spans = node.op.windows(graph.node("x0").type)
+    adaptive: Any = node.op
+    spans: Any = adaptive.windows(graph.node("x0").type)
     for position in itertools.product(*map(range, node.type.shape[1:])):
-        box = [slice(*span[p]) for span, p in zip(spans, position, strict=True)]
+        box: list[Any] = [slice(*span[p]) for span, p in zip(spans, position, strict=True)]
         part = inputs["x0"][(slice(None), slice(None), *box)]
-        expected[(slice(None), slice(None), *position)] = reduce(
-            part, axis=tuple(range(2, part.ndim))
-        )
+        place: Any = (slice(None), slice(None), *position)
+        expected[place] = reduce(part, axis=tuple(range(2, part.ndim)))
     assert_close(by_torch(graph, inputs), expected)
 
 
 # ---- opsets
 
 
-def net_of_everything():
+def net_of_everything() -> Graph:
     """One graph with every op whose ONNX form depends on the opset."""
     graph = Graph("everything")
     value = graph.add_input("image", TensorType((4, 7, 6)))
-    steps = [
+    steps: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
         ("conv2d", (4, 3), {}),
         ("batch_norm", (), {}),
         ("gelu", (), {}),
@@ -320,7 +332,7 @@ def net_of_everything():
 
 
 @pytest.mark.parametrize("opset", range(13, 24))
-def test_opsets(opset):
+def test_opsets(opset: int) -> None:
     graph = net_of_everything()
     model = to_onnx(graph, opset=opset)
     assert [(i.domain, i.version) for i in model.opset_import] == [("", opset)]

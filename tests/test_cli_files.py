@@ -159,6 +159,43 @@ def test_input_and_output_as_dash(folder: Path, growc: Callable[..., Any]) -> No
     assert picture.out.lstrip().startswith(("<svg", "<?xml"))
 
 
+@pytest.mark.parametrize("command", ["check - -", "fmt - -", "diff - -", "verify - -"])
+def test_standard_input_is_read_once(folder: Path, growc: Callable[..., Any], command: str) -> None:
+    done = growc(*command.split(), stdin=NET.encode())
+    assert done.status == 2
+    assert "only one of the files can be `-`" in done.err
+
+
+def test_an_opset_without_an_onnx_file_is_wrong_usage(
+    folder: Path, growc: Callable[..., Any]
+) -> None:
+    for command in ("export tiny.arch -o n.pt", "compile tiny.arch -o n --emit arch,torch"):
+        assert growc(*command.split(), "--opset", "15").status == 2
+    assert listing(folder) == {"tiny.arch": NET.encode()}
+    assert growc("export", "tiny.arch", "-o", "n.onnx", "--opset", "15").status == 0
+    import onnx
+
+    assert onnx.load(folder / "n.onnx").opset_import[0].version == 15
+
+
+def test_opsets_of_the_command_line_are_those_that_can_be_written(
+    folder: Path, growc: Callable[..., Any]
+) -> None:
+    from growc.backends.onnx_writing import OPSETS
+
+    for opset, status in ((OPSETS[0], 0), (OPSETS[-1], 0), (OPSETS[0] - 1, 2), (OPSETS[-1] + 1, 2)):
+        done = growc("export", "tiny.arch", "-o", "n.onnx", "--force", "--opset", str(opset))
+        assert done.status == status, opset
+
+
+def test_prefixes_that_name_no_file(folder: Path, growc: Callable[..., Any]) -> None:
+    for prefix in ("", "out/", ".", "out/.."):
+        done = growc("compile", "tiny.arch", "-o", prefix)
+        assert done.status == 1
+        assert "names no file" in done.err
+    assert listing(folder) == {"tiny.arch": NET.encode()}
+
+
 def test_svg_file(folder: Path, growc: Callable[..., Any]) -> None:
     done = growc("show", "tiny.arch", "--svg", "net.svg")
     assert done.status == 0
@@ -207,6 +244,32 @@ def test_write_files_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_files({tmp_path / "a" / "c": b""})
 
 
+def test_links_and_permissions_stay(tmp_path: Path) -> None:
+    file, link = tmp_path / "a", tmp_path / "link"
+    file.write_bytes(b"old")
+    file.chmod(0o640)
+    link.symlink_to("a")
+    write_files({link: b"new"}, overwrite=True)
+    assert link.is_symlink()
+    assert file.read_bytes() == b"new"
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_only_ordinary_files_are_overwritten(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(package.GrowcError, match="is not an ordinary file"):
+        write_files({pipe: b"new"}, overwrite=True)
+    assert pipe.is_fifo()
+
+
+def test_names_as_long_as_a_folder_takes(tmp_path: Path) -> None:
+    write_files({tmp_path / ("n" * 255): b"new"})
+    with pytest.raises(package.GrowcError, match=r"cannot be written .*too long"):
+        write_files({tmp_path / ("n" * 256): b"new"})
+    assert [len(p.name) for p in tmp_path.iterdir()] == [255]
+
+
 def test_interrupt_says_so(
     folder: Path, growc: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +300,7 @@ def test_json_everywhere(folder: Path, growc: Callable[..., Any]) -> None:
     )
     for command in commands:
         done = growc(*command, "--json")
-        assert isinstance(done.json, dict), command
+        assert done.json["ok"] is (done.status == 0), command
         assert done.err == "", command
     missing = growc("show", "none.arch", "--json")
     assert missing.status == 1

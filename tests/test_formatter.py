@@ -142,6 +142,7 @@ def test_the_sign_of_a_comment_is_followed_by_a_blank(comment: str, expected: st
         ("(not a) == b", "(not a) == b"),
         ("a == (not b)", "a == not b"),
         ("a * (not b) + c", "a * (not b) + c"),
+        ("a + (not b) + c", "a + (not b) + c"),
         ("(a * not b) and c", "a * not b and c"),
         ("-(not a) + b", "-(not a) + b"),
         ("0 .. (n - 1)", "0..n - 1"),
@@ -436,12 +437,13 @@ def test_lines_are_tidy(text: str) -> None:
         assert (len(line) - len(line.lstrip())) % 4 == 0
 
 
-@any_text
+@settings(any_text, max_examples=500)
 @given(authors)
-def test_no_parentheses_could_go(author: Author) -> None:
-    words = ["net", "n", "{", "y", "=", *author.expr(3), "}"]
-    text = formatted(author.text(words, 0))
+def test_parentheses_are_those_that_the_tree_needs(author: Author) -> None:
+    written = author.text(["net", "n", "{", "y", "=", *author.expr(3), "}"], 0)
+    text = formatted(written)
     meaning = shape(parsed(text))
+    assert meaning == shape(parsed(written))
     for first, last in parentheses(text):
         fewer = f"{text[:first]} {text[first + 1 : last]} {text[last + 1 :]}"
         with contextlib.suppress(GrowcError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ def test_random_bytes(content: bytes) -> None:
     try:
         text = decode("text", content).text
     except GrowcError as error:
-        check_diagnostic(error.diagnostics[0], "")
+        check_diagnostic(error.diagnostics[0], content.decode(errors="replace"))
     else:
         check(text)
 
@@ -244,12 +243,11 @@ def net(*statements: str) -> str:
         ),
     ],
 )
-def test_no_text_takes_long(text: str) -> None:
-    begin = time.process_time()
+def test_nothing_blows_up(text: str) -> None:
+    """Each of these would take hours, or all memory, without the limits: that it ends is the test."""
     source = Source("text", text)
     try:
         load_source(source, Path("/nowhere"))
     except GrowcError as error:
         for diagnostic in error.diagnostics:
             check_diagnostic(diagnostic, text)
-    assert time.process_time() - begin < 20

@@ -57,6 +57,8 @@ class Op(Attributed):
     """Names of the operands, in order."""
     variadic: ClassVar[bool] = False
     """True if the last operand may be given more than once."""
+    maskable: ClassVar[bool] = False
+    """True if the parameters may carry a mask: each number is one connection."""
     per_channel: ClassVar[bool] = False
     """True if channel c of the result depends on channel c of the operand alone, and by the same
     rule for every channel, up to that channel's own parameters."""

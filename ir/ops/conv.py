@@ -22,6 +22,7 @@ class Conv(Op):
     """Cross-correlation with ``channels`` filters over the spatial axes, zero padding."""
 
     rank: ClassVar[int]
+    maskable: ClassVar[bool] = True
 
     channels: int = attr(Int(1), doc="number of filters: channels of the result")
     kernel: Any = attr(PerAxis(1), 3, doc="window size, for every axis or one for each")
@@ -95,6 +96,7 @@ class Linear(Op):
     """Affine map of the last axis: y = W·x + b."""
 
     name: ClassVar[str] = "linear"
+    maskable: ClassVar[bool] = True
 
     features: int = attr(Int(1), doc="size of the result's last axis")
     bias: bool = attr(Bool(), True, doc="whether a learned constant is added")

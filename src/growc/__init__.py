@@ -28,6 +28,7 @@ _HOME = {
     "Node": "ir",
     "Op": "ir",
     "Pass": "passes",
+    "Proof": "proof",
     "Result": "passes",
     "TensorType": "ir",
     "Weights": "ir",
@@ -39,6 +40,7 @@ _HOME = {
     "load": "grammar",
     "loads": "grammar",
     "parse_pipeline": "passes",
+    "prove": "proof",
     "run_onnx": "backends",
     "same_weights": "ir",
     "save": "artifacts",
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
         same_weights,
     )
     from .passes import PASSES, Claim, Pass, Result, parse_pipeline
-    from .proof import Comparison, Difference, compare
+    from .proof import Comparison, Difference, Proof, compare, prove
 
 __all__ = [
     "OPS",
@@ -81,6 +83,7 @@ __all__ = [
     "Node",
     "Op",
     "Pass",
+    "Proof",
     "Result",
     "TensorType",
     "Weights",
@@ -92,6 +95,7 @@ __all__ = [
     "load",
     "loads",
     "parse_pipeline",
+    "prove",
     "run_onnx",
     "same_weights",
     "save",

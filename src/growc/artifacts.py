@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .backends.registry import require_values
 from .grammar import dumps
 from .ir import Graph, GrowcError
 from .ir.files import write_files
@@ -15,6 +17,8 @@ from .ir.weights import to_bytes
 from .proof import Comparison, compare_runtimes
 
 EMIT = ("arch", "onnx", "torch")
+OPSET = 20
+"""What ONNX is written in unless told otherwise: most runtimes read it."""
 SUFFIXES = {"arch": (".arch", ".safetensors"), "onnx": (".onnx",), "torch": (".pt",)}
 
 
@@ -24,12 +28,21 @@ def paths(prefix: str | Path, emit: Iterable[str]) -> list[Path]:
 
 
 def with_suffix(prefix: str | Path, suffix: str) -> Path:
-    """``out/v1.2`` and ``.arch`` → ``out/v1.2.arch``: a dot in the prefix is part of the name."""
+    """``out/v1.2`` and ``.arch`` → ``out/v1.2.arch``: a dot in the prefix is part of the name.
+
+    Raises :class:`GrowcError` for a prefix that ends in no name, such as ``out/``, or in one that
+    a text cannot say: the ``.arch`` file names its weights.
+    """
+    name = os.path.basename(prefix)  # noqa: PTH119, a Path has no last slash
+    if name in ("", ".", ".."):
+        raise GrowcError(f"`{prefix}` names no file", help="add a name, as in out/net")
+    if not name.isprintable():
+        raise GrowcError(f"{name!a}: a file's name cannot hold invisible characters")
     return Path(f"{prefix}{suffix}")
 
 
 def contents(
-    graph: Graph, prefix: str | Path, emit: Iterable[str] = EMIT[:1], *, opset: int = 20
+    graph: Graph, prefix: str | Path, emit: Iterable[str] = EMIT[:1], *, opset: int = OPSET
 ) -> dict[Path, bytes]:
     """File → content, for each kind in ``emit``.
 
@@ -39,6 +52,7 @@ def contents(
     files: dict[Path, bytes] = {}
     for kind in emit:
         if kind == "arch":
+            require_values(graph)
             weights = to_bytes(graph)
             place = with_suffix(prefix, ".safetensors")
             binding = (place.name, hashlib.sha256(weights).hexdigest())
@@ -92,7 +106,7 @@ def _torch_bytes(graph: Graph) -> bytes:
 def save(graph: Graph, prefix: str | Path, *, overwrite: bool = False) -> None:
     """Write ``PREFIX.arch`` and ``PREFIX.safetensors``, both or neither.
 
-    ``growc.load`` reads them back. Raises :class:`GrowcError` if a file exists (unless
-    ``overwrite``) or cannot be written.
+    ``growc.load`` reads them back. Raises :class:`GrowcError` for parameters without a value, and
+    if a file exists (unless ``overwrite``) or cannot be written.
     """
     write_files(contents(graph, prefix), overwrite=overwrite)

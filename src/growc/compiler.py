@@ -6,14 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .ir import Graph, GrowcError, InvariantError, check_invariants, initialize
+from .ir import Graph, GrowcError, InvariantError, ShapeError, check_invariants, initialize
 from .passes import Pass, Result, parse_pipeline
-from .proof import Comparison, Probe
+from .proof import (
+    BOTH,
+    FLOAT64_TOLERANCE,
+    ROUNDED_TOLERANCE,
+    Comparison,
+    Outputs,
+    Probe,
+    Proof,
+    Prover,
+    require_same_interface,
+)
 
-VERIFY = ("numeric", "none")
-"""How claims are checked: by running both networks, or not at all."""
+VERIFY = ("proof", "numeric", "all", "none")
+"""How claims are checked: proved exactly (numerically where there is no proof), numerically, both,
+or not at all."""
 
-Pipeline = str | Pass | Sequence[Pass]
+Pipeline = str | Pass | Sequence[str | Pass]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class Step:
     applied: Pass
     before: Graph
     result: Result
+    proof: Proof | None
     check: Comparison | None
 
 
@@ -34,17 +46,25 @@ class Compiled:
     steps: tuple[Step, ...]
     initialized: int
     """How many parameters had no value and got a random one."""
+    start: Graph
+    """The network before the first pass, with values for all parameters."""
+    whole: Proof | None = None
+    """The proof from end to end, where every pass claims to preserve the function exactly."""
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which every pass claims to preserve the function."""
+        return tuple(m for m in BOTH if all(m in s.result.claim.modes for s in self.steps))
 
 
-def compile(
-    graph: Graph, pipeline: Pipeline, *, seed: int = 0, verify: str = "numeric"
-) -> Graph:
+def compile(graph: Graph, pipeline: Pipeline, *, seed: int = 0, verify: str = "proof") -> Graph:
     """Apply a pipeline of passes to a network, and check that each does what it claims.
 
     ``pipeline`` is text (``"r2wider{filters=16}, r2deeper"``), a pass, or several. The given
     graph is not changed; the result shares its parameters. Parameters without a value get a
-    random one, by ``seed``, which also draws those that passes add. ``verify`` is ``"numeric"``
-    (run both networks on random inputs) or ``"none"``.
+    random one, by ``seed``, which also draws those that passes add. ``verify``: ``"proof"`` proves
+    every claim exactly, and runs networks on random inputs where there is no proof; ``"numeric"``
+    runs them; ``"all"`` does both; ``"none"`` trusts.
 
     Raises :class:`GrowcError` where a pass does not apply, or does not keep what it claims.
     """
@@ -56,63 +76,133 @@ def run(
     pipeline: Pipeline,
     *,
     seed: int = 0,
-    verify: str = "numeric",
+    verify: str = "proof",
     progress: Callable[[str], None] = lambda text: None,
 ) -> Compiled:
     """Like :func:`compile`, and tells what happened. ``progress`` is told what comes next."""
     if verify not in VERIFY:
         raise GrowcError(f"verify must be one of {', '.join(VERIFY)}, not {verify!r}")
-    graph = graph.copy()
-    initialized = initialize(graph, seed)
-    outputs = None
-    steps = []
-    probe = Probe(seed=seed)
+    start = graph.copy()
+    initialized = initialize(start, seed)
+    checker = _Checker(verify, seed, progress)
+    steps: list[Step] = []
+    at = start
     for applied in _passes(pipeline):
         progress(str(applied))
-        result = applied(graph, seed=seed)
+        result = _applied(applied, at, seed)
         _require_invariants(applied, result)
-        check = None
-        if verify == "numeric":
-            if outputs is None:
-                outputs = probe(graph, partial(_tell, progress, f"checking {applied.name}: before"))
-            told = partial(_tell, progress, f"checking {applied.name}: after")
-            grown = probe(result.graph, told)
-            check = probe.compare(outputs, grown)
-            _require_claim(applied, result, check)
-            outputs = grown
-        steps.append(Step(applied, graph, result, check))
-        graph = result.graph
-    return Compiled(graph, tuple(steps), initialized)
+        proof, check = checker(applied, at, result)
+        steps.append(Step(applied, at, result, proof, check))
+        at = result.graph
+    return Compiled(at, tuple(steps), initialized, start, checker.whole(start, steps))
+
+
+class _Checker:
+    """Checks the claims of one compile; what its steps share is computed once."""
+
+    def __init__(self, verify: str, seed: int, progress: Callable[[str], None]) -> None:
+        self.verify, self.progress = verify, progress
+        self.prover = Prover(seed)
+        self.probe = Probe(seed=seed)
+        self._outputs: tuple[Graph, Outputs] | None = None
+
+    def __call__(
+        self, applied: Pass, before: Graph, result: Result
+    ) -> tuple[Proof | None, Comparison | None]:
+        """The proof and the comparison that were made. Raises :class:`GrowcError` if a claim
+        fails."""
+        comparable = _same_interface(applied, before, result)
+        if not comparable or self.verify == "none":
+            return None, None
+        modes = result.claim.modes
+        proof = None
+        if self.verify in ("proof", "all") and modes and result.claim.exact:
+            self.progress(f"proving {applied.name}")
+            proof = self.prover(before, result.graph, modes, search=False)
+        if self.verify == "proof" and proof is not None and proof.verdict == "proved":
+            return proof, None
+        check = self._compare(applied, before, result.graph)
+        _require_claim(applied, result, check)
+        return proof, check
+
+    def _compare(self, applied: Pass, before: Graph, after: Graph) -> Comparison:
+        if self._outputs is None or self._outputs[0] is not before:
+            told = partial(_tell, self.progress, f"running the network before {applied.name}")
+            self._outputs = before, self.probe(before, told)
+        told = partial(_tell, self.progress, f"running the network after {applied.name}")
+        outputs = self.probe(after, told)
+        check = self.probe.compare(self._outputs[1], outputs)
+        self._outputs = after, outputs
+        return check
+
+    def whole(self, start: Graph, steps: Sequence[Step]) -> Proof | None:
+        """A proof from the first network to the last, in the modes that every pass claims."""
+        if not steps or any(step.proof is None for step in steps):
+            return None
+        modes = tuple(m for m in BOTH if all(m in s.result.claim.modes for s in steps))
+        return self.prover(start, steps[-1].result.graph, modes, search=False) if modes else None
 
 
 def _tell(progress: Callable[[str], None], what: str, mode: str) -> None:
     progress(f"{what}, {mode}")
 
 
-def _passes(pipeline: Pipeline) -> Sequence[Pass]:
+def _passes(pipeline: Pipeline) -> list[Pass]:
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline, "pipeline")
-    return [pipeline] if isinstance(pipeline, Pass) else pipeline
+    if isinstance(pipeline, Pass):
+        return [pipeline]
+    return [applied for part in pipeline for applied in _passes(part)]
+
+
+OWN_MISTAKE = "this is a mistake in the pass itself"
+
+
+def _applied(applied: Pass, graph: Graph, seed: int) -> Result:
+    try:
+        return applied(graph, seed=seed)
+    except ShapeError as error:
+        raise GrowcError(
+            f"{applied.name} left shapes that do not fit: {error}", help=OWN_MISTAKE
+        ) from error
 
 
 def _require_invariants(applied: Pass, result: Result) -> None:
     try:
         check_invariants(result.graph)
     except InvariantError as error:
+        raise GrowcError(f"{applied.name} left a broken {error}", help=OWN_MISTAKE) from error
+    missing = [name for name in result.graph.parameters() if name not in result.graph.weights]
+    if missing:
         raise GrowcError(
-            f"{applied.name} left a broken {error}", help="this is a mistake in the pass itself"
-        ) from error
+            f"{applied.name} left the parameter `{missing[0]}` without a value", help=OWN_MISTAKE
+        )
+
+
+def _same_interface(applied: Pass, graph: Graph, result: Result) -> bool:
+    """Whether inputs and outputs are still the same; a pass that claims anything must keep them."""
+    try:
+        require_same_interface(graph, result.graph)
+    except GrowcError as error:
+        if result.claim.eval or result.claim.train:
+            raise GrowcError(
+                f"{applied.name} claims to preserve the function, but "
+                f"{error.diagnostics[0].message}",
+                help=OWN_MISTAKE,
+            ) from error
+        return False
+    return True
 
 
 def _require_claim(applied: Pass, result: Result, check: Comparison) -> None:
     for difference in check.differences:
-        if difference.dtype != check.judged or not getattr(result.claim, difference.mode):
+        if difference.dtype != check.judged or difference.mode not in result.claim.modes:
             continue
-        single = Comparison((difference,), check.seed)
-        if not single.agrees:
+        tolerance = FLOAT64_TOLERANCE if result.claim.exact else ROUNDED_TOLERANCE
+        if not difference.relative <= tolerance:
             raise GrowcError(
                 f"{applied.name} claims to preserve the function, but does not: in "
                 f"{difference.mode} mode an output moved by {difference.max_abs:.3g}, where "
                 f"outputs reach {difference.scale:.3g} (seed {check.seed}, {difference.dtype})",
-                help="this is a mistake in the pass itself; nothing was written",
+                help=f"{OWN_MISTAKE}; nothing was written",
             )

@@ -1,0 +1,257 @@
+"""Channel fingerprints: what each channel of each tensor computes, as a random evaluation.
+
+A channel is a function of the inputs. Its fingerprint is the value of that function, read as a
+polynomial over the integers modulo a prime, at a random point: the channels of the inputs and the
+results of non-linear operators are the variables. Channels that are equal as polynomials have
+equal fingerprints; others differ, but for a probability below 2^-100. docs/verification.md has
+the argument.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir import Graph, Node, Op, TensorType
+from ..ir.ops import (
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    Linear,
+    Pool,
+)
+from ..ir.ops.pool import GlobalPool
+from ..ir.weights import Array
+from .field import Field, Residues
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Print:
+    """Fingerprints of a tensor: one for each index of its channel ``axis``, [channels, lanes].
+
+    The other axes (height and width, or tokens) are not looked into: a fingerprint stands for
+    all numbers of its channel.
+    """
+
+    axis: int
+    values: Residues
+    digest: bytes
+
+    @classmethod
+    def of(cls, axis: int, values: Residues) -> Print:
+        content = np.ascontiguousarray(values)
+        digest = hashlib.blake2b(content.tobytes(), digest_size=16, salt=axis.to_bytes(8, "little"))
+        return cls(axis, content, digest.digest())
+
+
+@dataclass(slots=True)
+class Site:
+    """One node as its rule sees it."""
+
+    field: Field
+    mode: str
+    node: Node
+    op: Any
+    inputs: tuple[Print, ...]
+    types: tuple[TensorType, ...]
+    parameters: dict[str, Array]
+
+    @property
+    def x(self) -> Print:
+        return self.inputs[0]
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The first operand's shape without its channel axis."""
+        return without(self.types[0].shape, self.x.axis)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What the op is, with all its attributes: the name of an opaque function."""
+        return (self.op.name, *(getattr(self.op, a.name) for a in self.op.attributes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """A layer's result still to be computed: weights [G, O, I] times operand [G, I, lanes], along
+    ``axis``, plus the layer's bias."""
+
+    weights: Array
+    operand: Residues
+    axis: int
+
+
+Rule = Callable[[Site], Print | Product | None]
+"""Fingerprints of a node's result; None where the rule does not apply."""
+
+_RULES: dict[type[Op], Rule] = {}
+
+
+def rule(*classes: type[Op]) -> Callable[[Rule], Rule]:
+    """Declare the rule for ops of these classes and their subclasses."""
+
+    def declare(function: Rule) -> Rule:
+        for cls in classes:
+            _RULES[cls] = function
+        return function
+
+    return declare
+
+
+def rule_of(op: type[Op]) -> Rule | None:
+    """The rule for an op class, or None: the op is opaque in all its operands."""
+    return next((_RULES[cls] for cls in op.__mro__ if cls in _RULES), None)
+
+
+def without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+class Fingerprinter:
+    """Fingerprints of graphs over one field.
+
+    Results are kept by op, parameter arrays and operand fingerprints: what two graphs share is
+    computed once, so that the cost of a proof follows the change.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._known: dict[tuple[object, ...], Print] = {}
+        self._arrays: dict[int, Array] = {}
+
+    def __call__(self, graph: Graph, mode: str, last: Container[str]) -> dict[str, Print]:
+        """Fingerprints of every node, in ``"eval"`` or ``"train"`` mode.
+
+        ``last`` are the nodes whose channels lie on the last axis (:func:`prefers_last`).
+        """
+        return self.in_modes(graph, (mode,), last)[mode]
+
+    def in_modes(
+        self, graph: Graph, modes: Sequence[str], last: Container[str]
+    ) -> dict[str, dict[str, Print]]:
+        """Fingerprints of every node, by mode: cheaper than one mode after the other."""
+        found: dict[str, dict[str, Print]] = {mode: {} for mode in modes}
+        for node in graph:
+            axis = node.type.rank - 1 if node.name in last else 0
+            if node.name in graph.inputs:
+                given = self._input(node, axis)
+                for mode in modes:
+                    found[mode][node.name] = given
+                continue
+            # α ⊙ W, which is the stored array itself: identities are what results are kept by.
+            weights = graph.weights
+            parameters = {s.role: weights.effective(k) for k, s in graph.params_of(node.name)}
+            types = graph.operand_types(node)
+            sites = {}
+            for mode in modes:
+                inputs = tuple(found[mode][o] for o in node.operands)
+                sites[mode] = Site(self.field, mode, node, node.op, inputs, types, parameters)
+            for mode, result in self._node(sites, axis).items():
+                found[mode][node.name] = result
+        return found
+
+    def _input(self, node: Node, axis: int) -> Print:
+        count = node.type.shape[axis] if node.type.shape else 1
+        numbers = np.arange(count, dtype=np.int64)[:, None].repeat(self.field.lanes, axis=1)
+        return Print.of(axis, self.field.each(numbers, "input", node.name, node.type.shape, axis))
+
+    def _node(self, sites: dict[str, Site], axis: int) -> dict[str, Print]:
+        """The result in every mode; what is known already is looked up."""
+        keys = {mode: _key(site, axis) for mode, site in sites.items()}
+        products: dict[tuple[object, ...], tuple[Site, Product]] = {}
+        for mode, site in sites.items():
+            key = keys[mode]
+            if key in self._known or key in products:
+                continue
+            own = rule_of(type(site.op))
+            made = own(site) if own is not None else None
+            if isinstance(made, Product):
+                products[key] = site, made
+            else:
+                self._known[key] = made if made is not None else opaque(site, axis)
+            # The arrays stay alive as long as their identities are keys.
+            self._arrays.update((id(array), array) for array in site.parameters.values())
+        if products:
+            self._multiply(products)
+        return {mode: self._known[key] for mode, key in keys.items()}
+
+    def _multiply(self, products: dict[tuple[object, ...], tuple[Site, Product]]) -> None:
+        """One layer's products in several modes, side by side: most of the work is taking its
+        weights apart."""
+        weights = next(iter(products.values()))[1].weights
+        operands = np.concatenate([p.operand for _, p in products.values()], axis=-1)
+        results = np.split(self.field.matmul(weights, operands), len(products), axis=-1)
+        for (key, (site, product)), result in zip(products.items(), results, strict=True):
+            values = result.reshape(-1, self.field.lanes)
+            if "bias" in site.parameters:
+                values = (values + self.field.embed(site.parameters["bias"])) % self.field.primes
+            self._known[key] = Print.of(product.axis, values)
+
+
+def _key(site: Site, axis: int) -> tuple[object, ...]:
+    """What a result depends on. The mode counts for ops that differ by it."""
+    by_mode = isinstance(site.op, (BatchNorm, Dropout)) or rule_of(type(site.op)) is None
+    return (
+        site.mode if by_mode else None,
+        site.op,
+        axis,
+        site.node.name if isinstance(site.op, Dropout) else None,
+        tuple(id(array) for array in site.parameters.values()),
+        tuple(p.digest for p in site.inputs),
+        tuple(t.shape for t in site.types),
+    )
+
+
+def opaque(site: Site, axis: int = 0) -> Print:
+    """A result of which nothing is known but what it is made from: always sound."""
+    result = site.node.type
+    count = result.shape[axis] if result.shape else 1
+    content = hashlib.blake2b(digest_size=32)
+    for part in site.inputs:
+        content.update(part.digest)
+    for array in site.parameters.values():
+        content.update(repr(array.shape).encode())
+        content.update(np.ascontiguousarray(array).tobytes())
+    words = (site.kind, content.hexdigest(), axis, site.mode, _mask(site))
+    shapes = tuple(t.shape for t in site.types)
+    numbers = np.arange(count, dtype=np.int64)[:, None].repeat(site.field.lanes, axis=1)
+    return Print.of(axis, site.field.each(numbers, "opaque", words, shapes))
+
+
+def _mask(site: Site) -> str | None:
+    return site.node.name if site.op.name == "dropout" else None
+
+
+# ---- which axis holds the channels
+
+
+def prefers_last(graph: Graph) -> set[str]:
+    """Nodes whose channels lie on the last axis, since a linear layer reads them there; those of
+    all others lie on the first.
+
+    The choice decides what can be proved, not what is true: fingerprints along different axes
+    never agree.
+    """
+    last: set[str] = set()
+    for name in reversed(graph.order()):
+        users = [graph.node(user) for user, _ in graph.consumers(name)]
+        reads_first = any(isinstance(u.op, _READ_FIRST) for u in users)
+        reads_last = any(isinstance(u.op, Linear) or u.name in last for u in users)
+        if graph.node(name).type.rank > 1 and reads_last and not reads_first:
+            last.add(name)
+    return last
+
+
+_READ_FIRST = (Conv, BatchNorm, InstanceNorm, GroupNorm, Pool, AdaptivePool, GlobalPool)
+
+
+def stack(parts: Sequence[Residues]) -> Residues:
+    """Rows of several residues, for :meth:`Field.scramble`: k of [..., lanes] → [..., k, lanes]."""
+    return np.stack(list(parts), axis=-2)
