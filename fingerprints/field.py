@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Residues = NDArray[np.int64]
 
-LANES = 4
+LANES = 5
 _LIMB = 20
 _HALF = 16
 _CHUNK = 1 << 15

@@ -244,7 +244,7 @@ def net(*statements: str) -> str:
     ],
 )
 def test_nothing_blows_up(text: str) -> None:
-    """Each of these would take hours, or all memory, without the limits: that it ends is the test."""
+    """Without the limits, each of these takes hours or all memory: that it ends is the test."""
     source = Source("text", text)
     try:
         load_source(source, Path("/nowhere"))
