@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from growc import PASSES, compile, initialize, load, parse_pipeline
+from growc import compile, initialize, load, parse_pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -45,7 +45,9 @@ def test_the_deep_teacher_can_be_deepened_where_the_base_has_its_third_block():
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in EXAMPLES.glob("*.arch")))
-@pytest.mark.parametrize("text", [*PASSES, "r2wider{variant=concat}"])
+@pytest.mark.parametrize(
+    "text", ["r2wider", "r2wider{variant=concat}", "r2deeper", "net2wider", "net2deeper"]
+)
 def test_each_example_is_grown_or_has_a_plain_reason(name, text):
     graph = load(EXAMPLES / f"{name}.arch")
     initialize(graph)
