@@ -333,6 +333,8 @@ def mul(site: Site) -> Print | None:
 def concat(site: Site) -> Print | None:
     """Along the channels: one after the other. Along another axis: opaque for each channel."""
     axis = site.x.axis
+    if len(site.inputs) == 1:
+        return site.x
     if any(p.axis != axis for p in site.inputs):
         return None
     along = site.op.axis % site.types[0].rank
@@ -351,6 +353,8 @@ def slice_(site: Site) -> Print:
     axis = site.x.axis
     if along == axis:
         return Print.of(axis, site.x.values[start:stop:step])
+    if site.node.type == site.types[0]:
+        return site.x
     words = ("slice", along - (along > axis), start, stop, step, site.rest)
     return Print.of(axis, site.field.each(site.x.values, *words, zero=True))
 
@@ -376,6 +380,8 @@ def flatten(site: Site) -> Print | None:
     if type.rank <= 1:
         return Print.of(0, site.x.values)
     begin = site.op.axis % type.rank
+    if begin == type.rank - 1:
+        return site.x
     if begin > axis:
         words = ("flatten inside", begin, site.rest)
         return Print.of(axis, field.each(site.x.values, *words, zero=True))
@@ -392,8 +398,10 @@ def flatten(site: Site) -> Print | None:
 
 @rule(Reshape)
 def reshape(site: Site) -> Print | None:
-    """A vector into channels: each is opaque in its elements. Else opaque."""
+    """The same shape: x. A vector into channels: each is opaque in its elements. Else opaque."""
     type, result = site.types[0], site.node.type
+    if type == result:
+        return site.x
     if type.rank != 1 or not result.shape:
         return None
     grouped = site.x.values.reshape(result.shape[0], -1, site.field.lanes)
