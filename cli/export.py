@@ -43,7 +43,8 @@ def command(
     """Write a network as ONNX or as a PyTorch module, by the ending of OUT.
 
     An ONNX file is checked, run in onnxruntime and compared with torch before it is written. A
-    .pt file holds a torch.fx GraphModule: torch.load(OUT, weights_only=False) needs no growc.
+    .pt file holds a torch.fx GraphModule, for torch.load(OUT, weights_only=False); it needs growc
+    only where a convolution has a mask or uneven padding.
     """
     kinds = {".onnx": "onnx", ".pt": "torch"}
     path = Path(output)

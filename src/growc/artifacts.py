@@ -46,8 +46,8 @@ def contents(
 ) -> dict[Path, bytes]:
     """File → content, for each kind in ``emit``.
 
-    ``arch`` is the text with the weights it is bound to, ``torch`` a pickled ``GraphModule`` that
-    needs no growc to be loaded. Raises :class:`GrowcError` for what cannot be written that way.
+    ``arch`` is the text with the weights it is bound to, ``torch`` a pickled ``GraphModule``,
+    which PyTorch loads without growc unless a convolution has a mask or uneven padding. Raises :class:`GrowcError` for what cannot be written that way.
     """
     files: dict[Path, bytes] = {}
     for kind in emit:
