@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 Residues = NDArray[np.int64]
 
 LANES = 5
-_LIMB = 20
 _HALF = 16
-_CHUNK = 1 << 15
+_CHUNK = 1 << 16
 """Numbers of a matrix handled at a time: a chunk and its limbs stay in the processor's cache."""
 
 
@@ -43,7 +42,7 @@ class Field:
             if candidate not in primes and is_prime(candidate):
                 primes.append(candidate)
         self.primes = np.array(primes, np.int64)
-        self._powers: dict[int, Residues] = {}
+        self._powers: dict[tuple[int, int], Residues] = {}
         self.rectified: set[bytes] = set()
         """Fingerprints of results of ReLU, which a second ReLU leaves as they are."""
 
@@ -53,12 +52,13 @@ class Field:
 
     # ---- numbers
 
-    def power_of_two(self, exponent: int) -> Residues:
-        """2^exponent; the exponent may be negative."""
-        if exponent not in self._powers:
+    def power_of_two(self, exponent: int, times: int = 1) -> Residues:
+        """2^exponent in every lane, ``times`` side by side; the exponent may be negative."""
+        key = exponent, times
+        if key not in self._powers:
             powers = [pow(2, exponent % (int(p) - 1), int(p)) for p in self.primes]
-            self._powers[exponent] = np.array(powers, np.int64)
-        return self._powers[exponent]
+            self._powers[key] = np.array(powers * times, np.int64)
+        return self._powers[key]
 
     def embed(self, numbers: NDArray[np.floating] | Sequence[float]) -> Residues:
         """The exact images of finite floats, any shape; adds the lane axis."""
@@ -76,8 +76,9 @@ class Field:
         """Exact products of float matrices with residues: [G, O, I] and [G, I, k·lanes] →
         [G, O, k·lanes], for k vectors side by side.
 
-        Weights are cut into limbs of 20 bits and residues into halves of 16, so that sums of
-        2^17 products fit into float64's 53 bits exactly, and BLAS can do the work.
+        Residues are cut into halves of 16 bits, and weights into limbs of as many bits as leave
+        room for the sum: all products and sums then fit into float64's 53 bits exactly, and BLAS
+        can do the work.
         """
         groups, rows, columns = weights.shape
         primes = np.tile(self.primes, x.shape[-1] // self.lanes)
@@ -93,13 +94,14 @@ class Field:
             return result
         halves = np.concatenate([x & ((1 << _HALF) - 1), x >> _HALF], axis=2).astype(np.float64)
         exponent = math.frexp(top)[1]
+        limb_bits = 53 - _HALF - columns.bit_length()
         group_step = max(1, _CHUNK // max(1, rows * columns))
         row_step = max(1, _CHUNK // max(1, columns))
         for g in range(0, groups, group_step):
             for o in range(0, rows, row_step):
                 part = weights[g : g + group_step, o : o + row_step]
                 result[g : g + group_step, o : o + row_step] = self._product(
-                    part, halves[g : g + group_step], exponent, primes
+                    part, halves[g : g + group_step], exponent, limb_bits, primes
                 )
         return result
 
@@ -108,26 +110,27 @@ class Field:
         weights: NDArray[np.floating],
         halves: NDArray[np.float64],
         exponent: int,
+        limb_bits: int,
         primes: Residues,
     ) -> Residues:
         # Scaling by powers of two and cutting off the integer part are exact in float64.
-        rest = np.ldexp(weights.astype(np.float64), _LIMB - exponent)
+        rest = np.ldexp(weights.astype(np.float64), limb_bits - exponent)
         limb = np.empty_like(rest)
         twice = np.concatenate([primes, primes])
         sets = len(primes) // self.lanes
         total: Residues = np.zeros((*weights.shape[:2], len(primes)), np.int64)
-        shift = exponent - _LIMB
+        shift = exponent - limb_bits
         while True:
             np.trunc(rest, out=limb)
             sums = (limb @ halves).astype(np.int64) % twice
             low, high = sums[..., : len(primes)], sums[..., len(primes) :]
             value = (low + (high << _HALF)) % primes
-            total = (total + value * np.tile(self.power_of_two(shift), sets)) % primes
+            total = (total + value * self.power_of_two(shift, sets)) % primes
             rest -= limb
             if not rest.any():
                 return total
-            rest *= float(1 << _LIMB)
-            shift -= _LIMB
+            rest *= float(1 << limb_bits)
+            shift -= limb_bits
 
     # ---- random functions
 
