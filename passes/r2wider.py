@@ -61,7 +61,9 @@ class R2Wider(GrowthOptions, Pass):
     def find(self, graph: Graph) -> Found:
         blocks = residual_blocks(graph)
         if self.variant == "parallel":
-            beside = partial(self._beside, graph, nearest_layers(graph), cache(partial(plan, self)))
+            # Looked up only where a block has no layer of its own: it takes a sweep of the graph.
+            nearest = cache(partial(nearest_layers, graph))
+            beside = partial(self._beside, graph, nearest, cache(partial(plan, self)))
             return Found(
                 "residual block",
                 [beside(block) for block in blocks],
@@ -82,7 +84,7 @@ class R2Wider(GrowthOptions, Pass):
     def _beside(
         self,
         graph: Graph,
-        layers: dict[str, str],
+        nearest: Callable[[], dict[str, str]],
         planned: Callable[[TensorType, TensorType, Style, int], Recipe | str],
         block: Block,
     ) -> Place | Refusal:
@@ -93,7 +95,7 @@ class R2Wider(GrowthOptions, Pass):
             width = width_of(style.layer)
         else:
             # No layer in the block: one nearby tells a convolution from a linear layer.
-            layer = layers.get(block.entry)
+            layer = nearest().get(block.entry)
             nearby = graph.node(layer).op if layer is not None else None
             assert nearby is None or isinstance(nearby, (Conv, Linear))
             style = replace(style, layer=nearby)
