@@ -81,6 +81,8 @@ def branch_to(graph: Graph, project: str) -> Branch | str:
     for name in found.nodes:
         if graph.is_tied(name):
             return f"the weights of `{name}` are shared with another node"
+        if any(key in graph.weights.masks for key, _ in graph.params_of(name)):
+            return f"`{name}` has weights missing under a mask, which the fused layer would have"
         if len(graph.consumers(name)) > 1 or graph.is_output(name):
             return f"the result of `{name}` is also used elsewhere"
     return found

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from growc import GrowcError, compare, compile, initialize, load, loads, parse_pipeline
@@ -197,3 +198,16 @@ def test_biases_whose_sum_rounds_are_said_to():
     assert compare(graph, result.graph).worst.relative < 1e-7
     put(graph, "q.bias", ..., 2.0**-20)
     assert run(graph, "fuse_branches").claim.exact
+
+
+def test_branches_with_missing_weights_are_not_fused():
+    """The fused layer would bring back what the mask leaves out."""
+    graph = net(
+        "a = linear(x, 3) -> linear(2) as p\nb = linear(x, 2) -> linear(2) as q\noutput y = a + b",
+        "5",
+    )
+    mask = np.ones((2, 3), bool)
+    mask[0, 1] = False
+    graph.weights.put("p.weight", graph.weights["p.weight"] * mask, mask)
+    with pytest.raises(GrowcError, match="`p` has weights missing under a mask"):
+        run(graph, "fuse_branches")
