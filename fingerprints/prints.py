@@ -225,6 +225,17 @@ def opaque(site: Site, axis: int = 0) -> Print:
     return Print.of(axis, site.field.each(numbers, "opaque", words, shapes))
 
 
+def along(field: Field, x: Print, shape: tuple[int, ...], axis: int) -> Residues:
+    """The channels of a tensor along ``axis``. Where its fingerprints follow another axis, each is
+    opaque in the whole tensor and in its own number."""
+    if x.axis == axis:
+        return x.values
+    if not x.values.any():
+        return np.zeros((shape[axis], field.lanes), np.int64)
+    numbers = np.arange(shape[axis], dtype=np.int64)[:, None].repeat(field.lanes, axis=1)
+    return field.each(numbers, "along another axis", axis, shape, x.digest.hex())
+
+
 def _mask(site: Site) -> str | None:
     return site.node.name if site.op.name == "dropout" else None
 

@@ -45,7 +45,7 @@ from ..ir.ops import (
 from ..ir.ops.pool import GlobalPool
 from ..ir.weights import Array
 from .field import Field, Residues
-from .prints import Print, Product, Site, rule, stack, without
+from .prints import Print, Product, Site, along, rule, stack, without
 
 
 def _affine(field: Field, x: Residues, parameters: dict[str, Array]) -> Residues:
@@ -60,15 +60,14 @@ def _affine(field: Field, x: Residues, parameters: dict[str, Array]) -> Residues
 
 
 @rule(Conv)
-def conv(site: Site) -> Product | None:
+def conv(site: Site) -> Product:
     """Σ over taps of W[tap] · T(x), T the shift by the tap's offset with zeros moving in.
 
     The tap that does not move anything is the identity; every other T(x) is a variable of its
     own for each channel x, since shifts with a border do not commute.
     """
-    if site.x.axis != 0:
-        return None
-    op, field, values = site.op, site.field, site.x.values
+    op, field = site.op, site.field
+    values = along(field, site.x, site.types[0].shape, 0)
     sizes, results = site.types[0].shape[1:], site.node.type.shape[1:]
     columns = []
     for tap in product(*map(range, op.kernel)):
@@ -105,11 +104,11 @@ def _misses(
 
 
 @rule(Linear)
-def linear(site: Site) -> Product | None:
+def linear(site: Site) -> Product:
     """W·x + b along the last axis."""
-    if site.x.axis != site.types[0].rank - 1:
-        return None
-    return Product(site.parameters["weight"][None], site.x.values[None], site.x.axis)
+    axis = site.types[0].rank - 1
+    x = along(site.field, site.x, site.types[0].shape, axis)
+    return Product(site.parameters["weight"][None], x[None], axis)
 
 
 # ---- normalizations
@@ -268,62 +267,53 @@ def dropout(site: Site) -> Print:
 
 
 @rule(Pool, AdaptivePool, GlobalPool)
-def pool(site: Site) -> Print | None:
+def pool(site: Site) -> Print:
     """Opaque for each channel; of zeros, zero."""
-    if site.x.axis != 0:
-        return None
-    return Print.of(0, site.field.each(site.x.values, site.kind, site.rest, zero=True))
+    shape = site.types[0].shape
+    x = along(site.field, site.x, shape, 0)
+    return Print.of(0, site.field.each(x, site.kind, shape[1:], zero=True))
 
 
 # ---- arithmetic
 
 
-def _aligned(site: Site) -> list[Residues] | None:
-    """The operands' fingerprints as channels of the result, or None if they follow other axes."""
+def _aligned(site: Site) -> tuple[int, list[Residues]]:
+    """A common axis, and the operands' fingerprints as channels of the result along it."""
     result = site.node.type
-    axis = site.x.axis
+    axis = max(part.axis for part in site.inputs)
     aligned = []
     for part, type in zip(site.inputs, site.types, strict=True):
-        if part.axis != axis:
-            return None
-        values = part.values
+        values = along(site.field, part, type.shape, axis)
         inner, wanted = without(type.shape, axis), without(result.shape, axis)
         if inner != wanted:
             values = site.field.each(values, "repeat", inner, wanted, zero=True)
         if type.shape and type.shape[axis] != result.shape[axis]:
             values = np.repeat(values, result.shape[axis], axis=0)
         aligned.append(values)
-    return aligned
+    return axis, aligned
 
 
 @rule(Add)
-def add(site: Site) -> Print | None:
+def add(site: Site) -> Print:
     """The sum."""
-    parts = _aligned(site)
-    if parts is None:
-        return None
-    total = parts[0]
-    for part in parts[1:]:
+    axis, (total, *parts) = _aligned(site)
+    for part in parts:
         total = (total + part) % site.field.primes
-    return Print.of(site.x.axis, total)
+    return Print.of(axis, total)
 
 
 @rule(Sub)
-def sub(site: Site) -> Print | None:
+def sub(site: Site) -> Print:
     """The difference."""
-    parts = _aligned(site)
-    if parts is None:
-        return None
-    return Print.of(site.x.axis, (parts[0] - parts[1]) % site.field.primes)
+    axis, (a, b) = _aligned(site)
+    return Print.of(axis, (a - b) % site.field.primes)
 
 
 @rule(Mul)
-def mul(site: Site) -> Print | None:
+def mul(site: Site) -> Print:
     """The product: channels form a commutative ring."""
-    parts = _aligned(site)
-    if parts is None:
-        return None
-    return Print.of(site.x.axis, parts[0] * parts[1] % site.field.primes)
+    axis, (a, b) = _aligned(site)
+    return Print.of(axis, a * b % site.field.primes)
 
 
 # ---- shape

@@ -46,3 +46,11 @@ def test_resnet18_has_the_names_of_torchvision(root: Path) -> None:
                 expected |= {f"{here}.downsample.1.{r}" for r in norm}
     assert set(graph.parameters()) == expected
     assert growc.load(root / "examples" / "resnet18.arch", blocks=[3, 4, 6, 3], classes=10)
+
+
+def test_a_pooling_window_must_read_something() -> None:
+    """Dilated taps may all fall into the padding, whose value is minus infinity."""
+    net = "net n {{ input x: f32[1, {0}, {0}] output y = x -> max_pool2d({1}) }}"
+    with pytest.raises(growc.GrowcError, match="all its taps in the padding"):
+        growc.loads(net.format(2, '2, stride=2, padding="same", dilation=3'))
+    growc.loads(net.format(8, "3, stride=2, padding=1, dilation=2"))

@@ -49,7 +49,33 @@ class Pool(Op):
         spatial = window_output(
             self.name, x.shape[1:], self.kernel, self.step, self.pads, self.window_dilation
         )
+        axes = zip(
+            x.shape[1:],
+            spatial,
+            self.kernel,
+            self.step,
+            self.window_dilation,
+            self.pads,
+            strict=True,
+        )
+        if any(_misses_all(*axis) for axis in axes):
+            raise ShapeError(
+                f"a window of `{self.name}` would have all its taps in the padding of {x}",
+                "dilate or pad less",
+            )
         return x.with_shape(x.shape[0], *spatial)
+
+
+def _misses_all(
+    size: int, count: int, kernel: int, step: int, dilation: int, pads: tuple[int, int]
+) -> bool:
+    """Whether some window along an axis reads nothing but padding, over and between its taps."""
+    if dilation == 1 or pads == (0, 0):
+        return False  # a window without gaps that is larger than the padding always reads something
+    starts = (i * step - pads[0] for i in range(count))
+    return any(
+        all(not 0 <= start + tap * dilation < size for tap in range(kernel)) for start in starts
+    )
 
 
 @dataclass(frozen=True)
