@@ -12,6 +12,7 @@ from ..ir.attributes import Choice, attr
 from ..ir.ops import Conv, Linear
 from .base import Found, Pass, Place, Refusal, register
 from .blocks import Block, Style, nearest_layers, residual_blocks, style_of
+from .chains import chains_of, find_chains
 from .r2r import (
     NO_LAYER_BESIDE,
     GrowthOptions,
@@ -21,7 +22,7 @@ from .r2r import (
     plan,
     weight_beside,
 )
-from .widening import Chain, is_layer, trace, widen, width_of
+from .widening import Chain, trace, widen, width_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +32,6 @@ class _Beside(Place):
     block: Block
     recipe: Recipe
     beside: str | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Inside(Place):
-    """Layers to widen, each with its number of new filters."""
-
-    chains: tuple[tuple[Chain, int], ...]
 
 
 @register
@@ -59,26 +53,15 @@ class R2Wider(GrowthOptions, Pass):
     )
 
     def find(self, graph: Graph) -> Found:
-        blocks = residual_blocks(graph)
-        if self.variant == "parallel":
-            # Looked up only where a block has no layer of its own: it takes a sweep of the graph.
-            nearest = cache(partial(nearest_layers, graph))
-            beside = partial(self._beside, graph, nearest, cache(partial(plan, self)))
-            return Found(
-                "residual block",
-                [beside(block) for block in blocks],
-                help="widen plain chains of layers with variant=concat",
-            )
-        layers = [node.name for node in graph if is_layer(node.op)]
-        chains = {name: self._chain(graph, name) for name in layers}
-        single = list(chains.values())
-        if blocks:
-            inside = [self._inside(block, chains) for block in blocks]
-            return Found("residual block", inside, lambda: single)
-        # No chain begins at the last layer, whose width is the result's: nothing to report.
-        plain = [c for c in single if isinstance(c, _Inside)]
+        if self.variant == "concat":
+            return find_chains(graph, partial(self._chain, graph))
+        # Looked up only where a block has no layer of its own: it takes a sweep of the graph.
+        nearest = cache(partial(nearest_layers, graph))
+        beside = partial(self._beside, graph, nearest, cache(partial(plan, self)))
         return Found(
-            "plain chain", plain, lambda: single, "with at=NAME it says why a layer is not widened"
+            "residual block",
+            [beside(block) for block in residual_blocks(graph)],
+            help="widen plain chains of layers with variant=concat",
         )
 
     def _beside(
@@ -109,33 +92,14 @@ class R2Wider(GrowthOptions, Pass):
             return Refusal(block, NO_LAYER_BESIDE)
         return _Beside(block.name, block.aliases, block, recipe, beside)
 
-    def _chain(self, graph: Graph, name: str) -> _Inside | Refusal:
+    def _chain(self, graph: Graph, name: str) -> tuple[Chain, int] | str:
         width = width_of(graph.node(name).op)
         filters = self.filters or width + width % 2
         chain = trace(graph, name, filters)
-        if isinstance(chain, str):
-            return Refusal(Place(name, ()), chain)
-        return _Inside(name, (), ((chain, filters),))
-
-    def _inside(self, block: Block, chains: dict[str, _Inside | Refusal]) -> Place | Refusal:
-        inner = [chains[name] for name in block.body if name in chains]
-        ours = tuple(pair for c in inner if isinstance(c, _Inside) for pair in c.chains)
-        if ours:
-            return _Inside(block.name, block.aliases, ours)
-        reasons = dict.fromkeys(str(c) for c in inner if isinstance(c, Refusal))
-        return Refusal(
-            block,
-            "it has no inner layer that can be widened" + "".join(f"; {r}" for r in reasons),
-        )
+        return chain if isinstance(chain, str) else (chain, filters)
 
     def rewrite(self, graph: Graph, places: Sequence[Place], seed: int) -> None:
-        inside = {
-            chain.producer: (chain, filters)
-            for place in places
-            if isinstance(place, _Inside)
-            for chain, filters in place.chains
-        }
-        widen(graph, list(inside.values()), self.init, seed)
+        widen(graph, list(chains_of(places)), self.init, seed)
         for place in places:
             if isinstance(place, _Beside):
                 block = place.block
