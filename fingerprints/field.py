@@ -132,6 +132,10 @@ class Field:
             rest *= float(1 << limb_bits)
             shift -= limb_bits
 
+    def numbers(self, count: int) -> Residues:
+        """0, 1, … in every lane: [count, lanes], to tell channels apart by their place."""
+        return np.arange(count, dtype=np.int64)[:, None].repeat(self.lanes, axis=1)
+
     # ---- random functions
 
     def key(self, *words: object) -> NDArray[np.uint64]:

@@ -159,7 +159,7 @@ class Fingerprinter:
 
     def _input(self, node: Node, axis: int) -> Print:
         count = node.type.shape[axis] if node.type.shape else 1
-        numbers = np.arange(count, dtype=np.int64)[:, None].repeat(self.field.lanes, axis=1)
+        numbers = self.field.numbers(count)
         return Print.of(axis, self.field.each(numbers, "input", node.name, node.type.shape, axis))
 
     def _node(self, sites: dict[str, Site], axis: int) -> dict[str, Print]:
@@ -221,7 +221,7 @@ def opaque(site: Site, axis: int = 0) -> Print:
         content.update(np.ascontiguousarray(array).tobytes())
     words = (site.kind, content.hexdigest(), axis, site.mode, _mask(site))
     shapes = tuple(t.shape for t in site.types)
-    numbers = np.arange(count, dtype=np.int64)[:, None].repeat(site.field.lanes, axis=1)
+    numbers = site.field.numbers(count)
     return Print.of(axis, site.field.each(numbers, "opaque", words, shapes))
 
 
@@ -232,8 +232,7 @@ def along(field: Field, x: Print, shape: tuple[int, ...], axis: int) -> Residues
         return x.values
     if not x.values.any():
         return np.zeros((shape[axis], field.lanes), np.int64)
-    numbers = np.arange(shape[axis], dtype=np.int64)[:, None].repeat(field.lanes, axis=1)
-    return field.each(numbers, "along another axis", axis, shape, x.digest.hex())
+    return field.each(field.numbers(shape[axis]), "along another axis", axis, shape, x.digest.hex())
 
 
 def _mask(site: Site) -> str | None:

@@ -256,7 +256,7 @@ def dropout(site: Site) -> Print:
     if site.mode == "eval" or site.op.p == 0:
         return site.x
     field = site.field
-    number = np.arange(len(site.x.values), dtype=np.int64)[:, None].repeat(field.lanes, axis=1)
+    number = field.numbers(len(site.x.values))
     words = ("dropout", site.node.name, site.op.p, site.rest)
     values = field.scramble(stack([site.x.values, number]), *words)
     values[~site.x.values.any(axis=-1)] = 0
@@ -327,25 +327,25 @@ def concat(site: Site) -> Print | None:
         return site.x
     if any(p.axis != axis for p in site.inputs):
         return None
-    along = site.op.axis % site.types[0].rank
+    cut = site.op.axis % site.types[0].rank
     values = [p.values for p in site.inputs]
-    if along == axis:
+    if cut == axis:
         return Print.of(axis, np.concatenate(values))
     shapes = tuple(t.shape for t in site.types)
-    joined = site.field.scramble(stack(values), "concat", along, axis, shapes, zero=True)
+    joined = site.field.scramble(stack(values), "concat", cut, axis, shapes, zero=True)
     return Print.of(axis, joined)
 
 
 @rule(Slice)
 def slice_(site: Site) -> Print:
     """Of the channels: some of them. Of another axis: opaque for each channel."""
-    along, start, stop, step = site.op.bounds(site.types[0])
+    cut, start, stop, step = site.op.bounds(site.types[0])
     axis = site.x.axis
-    if along == axis:
+    if cut == axis:
         return Print.of(axis, site.x.values[start:stop:step])
     if site.node.type == site.types[0]:
         return site.x
-    words = ("slice", along - (along > axis), start, stop, step, site.rest)
+    words = ("slice", cut - (cut > axis), start, stop, step, site.rest)
     return Print.of(axis, site.field.each(site.x.values, *words, zero=True))
 
 
