@@ -10,6 +10,7 @@ from typing import Any
 
 from ..ir import Diagnostic, Graph, GrowcError, Node, names
 from ..ir.diagnostics import did_you_mean
+from ..ir.ops import Stored
 from . import syntax as s
 from . import values as v
 from .blocks import SourceFile
@@ -151,7 +152,7 @@ class _Elaborator(Statements):
                         f"the shared parameter `{key}` has shape {list(shape)} in `{first}`, "
                         f"but `{node.name}` needs {list(spec.shape)}",
                     )
-                elif key in self.graph:
+                elif key in self.graph and not isinstance(self.graph.node(key).op, Stored):
                     self._node_problem(
                         node,
                         f"`{key}` is a node, not a parameter",

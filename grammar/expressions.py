@@ -8,13 +8,15 @@ from typing import Any, ClassVar, NoReturn
 from ..ir import OPS, names
 from ..ir.attributes import BadArgument
 from ..ir.diagnostics import did_you_mean
-from ..ir.ops import Add, Mul, Scale, Sub
+from ..ir.ops import Add, Div, Mul, Op, Pow, Power, Reciprocal, Scale, Sub
 from . import syntax as s
 from . import values as v
 from .calls import Calls
 from .context import SIZE_OF_STEP, Stop
 from .naming import Namer, join
 from .values import POISON, Tensor, Value, ValueProblem
+
+_BETWEEN_TENSORS: dict[str, type[Op]] = {"-": Sub, "*": Mul, "/": Div, "**": Pow}
 
 _TEXTS = ("same", "valid", "none")
 """Values of attributes that people forget to quote."""
@@ -108,12 +110,12 @@ class Evaluator(Calls):
     ) -> Value:
         """One operator between values, of which some may be tensors."""
         if isinstance(a, Tensor) and isinstance(b, Tensor):
-            op = {"-": Sub, "*": Mul}.get(sign)
+            op = _BETWEEN_TENSORS.get(sign)
             if op is None:
                 self.fail(
                     f"`{sign}` does not go between tensors",
                     expr,
-                    "tensors can be added, subtracted and multiplied",
+                    "tensors take `+`, `-`, `*`, `/` and `**`",
                 )
             return self.apply(op(), [a, b], expr, namer, outer)
         if isinstance(a, Tensor) and isinstance(b, (int, float)) and not isinstance(b, bool):
@@ -124,22 +126,29 @@ class Evaluator(Calls):
             if sign in ("*", "/"):
                 factor = b if sign == "*" else 1 / b
                 return self._scale(a, factor, 0.0, expr, namer, outer)
+            if sign == "**":
+                return self.apply(self._made(Power, b), [a], expr, namer, outer)
         if isinstance(b, Tensor) and isinstance(a, (int, float)) and not isinstance(a, bool):
             if sign in ("+", "-"):
                 return self._scale(b, 1.0 if sign == "+" else -1.0, a, expr, namer, outer)
             if sign == "*":
                 return self._scale(b, a, 0.0, expr, namer, outer)
+            if sign == "/":
+                inverse = self.apply(Reciprocal(), [b], expr, namer, outer and a == 1)
+                return inverse if a == 1 else self._scale(inverse, a, 0.0, expr, namer, outer)
         self.spend((v.weight(a) + v.weight(b)) // SIZE_OF_STEP, expr)
         return v.binary(sign, a, b)
 
     def _scale(
         self, x: Tensor, factor: float, offset: float, expr: s.Expr, namer: Namer, outer: bool
     ) -> Tensor:
+        return self.apply(self._made(Scale, factor, offset), [x], expr, namer, outer)
+
+    def _made(self, op: type[Op], *numbers: float) -> Op:
         try:
-            op = Scale(factor=factor, offset=offset)
+            return op(*numbers)
         except BadArgument:
             raise ValueProblem("this has no finite value") from None
-        return self.apply(op, [x], expr, namer, outer)
 
     # ---- pipes and calls
 

@@ -174,7 +174,7 @@ def binary(sign: str, a: Value, b: Value) -> Value:
     if not (_is_number(a) and _is_number(b)):
         what = f"`{sign}` does not go between {kind_of(a)} and {kind_of(b)}"
         with_tensor = isinstance(a, Tensor) or isinstance(b, Tensor)
-        help = "tensors take `+`, `-`, `*`, and `/` by a number" if with_tensor else None
+        help = "tensors take `+`, `-`, `*`, `/`, and `**` by a number" if with_tensor else None
         raise ValueProblem(what, help)
     if sign in _ORDER:
         return _ORDER[sign](a, b)

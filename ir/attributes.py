@@ -186,6 +186,21 @@ class Ints(Kind):
 
 
 @dataclasses.dataclass(frozen=True)
+class Floats(Kind):
+    """A list of finite numbers, each more than 0."""
+
+    expects = "a list of numbers of more than 0"
+
+    def read(self, value: object) -> tuple[float, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise BadValue(self.expects)
+        try:
+            return tuple(Float(0.0, open=True).read(v) for v in value)
+        except BadValue:
+            raise BadValue(self.expects) from None
+
+
+@dataclasses.dataclass(frozen=True)
 class PerAxis(Kind):
     """One whole number per spatial axis: ``3`` or ``[3, 5]``. Length: the owner's ``rank``."""
 

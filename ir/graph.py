@@ -53,13 +53,13 @@ class Node:
 
     def parameter(self, role: str) -> str:
         """The store's name of the parameter with this role."""
-        return self.shared.get(role) or f"{self.name}.{role}"
+        return self.shared.get(role) or (f"{self.name}.{role}" if role else self.name)
 
 
 @lru_cache(maxsize=10_000)
 def _infer(op: Op, operands: tuple[TensorType, ...]) -> TensorType:
     """Ops and types are values, and large networks repeat few of them."""
-    return op.infer(*operands)
+    return op.result(*operands)
 
 
 @lru_cache(maxsize=10_000)
@@ -325,7 +325,7 @@ class Graph:
             self._inputs.remove(name)
         self._order = None
         for key in keys - self._borrowed.keys():
-            if key.rpartition(".")[0] not in self._nodes:
+            if key == name or key.rpartition(".")[0] not in self._nodes:
                 self.weights.discard(key)
 
     def settle(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import names
 from .graph import Graph
-from .ops import ParamSpec, ShapeError
+from .ops import ParamSpec, ShapeError, Stored
 
 
 class InvariantError(AssertionError):
@@ -40,7 +40,7 @@ def _problems(graph: Graph) -> list[str]:
             found.append(f"{name}: {node.op.name} has {len(node.operands)} operands")
             continue
         try:
-            inferred = node.op.infer(*graph.operand_types(node))
+            inferred = node.op.result(*graph.operand_types(node))
         except ShapeError as error:
             found.append(f"{name}: {error}")
             continue
@@ -52,7 +52,7 @@ def _problems(graph: Graph) -> list[str]:
             first = specs.setdefault(key, spec)
             if first.shape != spec.shape:
                 found.append(f"{key} is used with shapes {first.shape} and {spec.shape}")
-            if key in graph:
+            if key in graph and not isinstance(graph.node(key).op, Stored):
                 found.append(f"{key} is both a node and a parameter")
         found += [f"{name} has no parameter {role}" for role in node.shared if role not in roles]
     for key, spec in specs.items():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-DTYPES = ("f32",)
-"""Element types a network can be written in; lowering may still choose another precision."""
+DTYPES = ("f32", "i64")
+"""Element types: numbers, in which lowering may still choose another precision, and whole numbers
+such as tokens."""
 
 MAX_DIMENSION = 2**31 - 1
 MAX_ELEMENTS = 2**40

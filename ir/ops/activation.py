@@ -93,6 +93,7 @@ class Identity(Elementwise):
     """x itself"""
 
     name: ClassVar[str] = "identity"
+    takes: ClassVar[tuple[str, ...]] = ("f32", "i64")
 
 
 @register

@@ -63,9 +63,22 @@ class Op(Attributed):
     """True if channel c of the result depends on channel c of the operand alone, and by the same
     rule for every channel, up to that channel's own parameters."""
 
+    takes: ClassVar[tuple[str, ...]] = ("f32",)
+    """Element types of operands: arithmetic takes numbers alone."""
+
     def infer(self, *operands: TensorType) -> TensorType:
         """The result's type. Raises :class:`ShapeError` where the operands do not fit."""
         raise NotImplementedError
+
+    def result(self, *operands: TensorType) -> TensorType:
+        """:meth:`infer`, after a look at the element types of the operands."""
+        for operand in operands:
+            if operand.dtype not in self.takes:
+                raise ShapeError(
+                    f"`{self.name}` takes {' or '.join(self.takes)}, not {operand}",
+                    "whole numbers become f32 by `to_float`" if operand.dtype == "i64" else None,
+                )
+        return self.infer(*operands)
 
     def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:
         """The parameters that the op needs for operands of these types."""

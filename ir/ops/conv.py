@@ -17,6 +17,14 @@ def fan_in_uniform(fan_in: int) -> Init:
     return Init("uniform", 1.0 / math.sqrt(fan_in))
 
 
+def _require_groups(op: Op, groups: int, inputs: int, outputs: int) -> None:
+    for what, count in (("input", inputs), ("output", outputs)):
+        if count % groups:
+            raise ShapeError(
+                f"`groups={groups}` does not divide the {count} {what} channels of `{op.name}`"
+            )
+
+
 @dataclass(frozen=True)
 class Conv(Op):
     """Cross-correlation with ``channels`` filters over the spatial axes, zero padding."""
@@ -40,12 +48,7 @@ class Conv(Op):
     def infer(self, *operands: TensorType) -> TensorType:
         (x,) = operands
         require_spatial(self, x, self.rank)
-        for what, count in (("input", x.shape[0]), ("output", self.channels)):
-            if count % self.groups:
-                raise ShapeError(
-                    f"`groups={self.groups}` does not divide the {count} {what} channels "
-                    f"of `{self.name}`"
-                )
+        _require_groups(self, self.groups, x.shape[0], self.channels)
         spatial = window_output(
             self.name, x.shape[1:], self.kernel, self.stride, self.pads, self.dilation
         )
@@ -87,6 +90,89 @@ class Conv3d(Conv):
     """Convolution over three spatial axes: [channels, depth, height, width]."""
 
     name: ClassVar[str] = "conv3d"
+    rank: ClassVar[int] = 3
+
+
+@dataclass(frozen=True)
+class ConvTranspose(Op):
+    """Transposed convolution: every number of the input adds a window to the result.
+
+    The result has (size - 1)·stride + dilation·(kernel - 1) + 1 + extra - padding numbers along
+    an axis. ``padding`` is cut off from it.
+    """
+
+    rank: ClassVar[int]
+    maskable: ClassVar[bool] = True
+
+    channels: int = attr(Int(1), doc="channels of the result")
+    kernel: Any = attr(PerAxis(1), 2, doc="window size, for every axis or one for each")
+    stride: Any = attr(PerAxis(1), 2, doc="step of the window in the result")
+    padding: Any = attr(Padding(), "valid", doc='cut off around: "same", "valid" or numbers')
+    extra: Any = attr(PerAxis(0), 0, doc="numbers added at the end of every axis")
+    dilation: Any = attr(PerAxis(1), 1, doc="distance between the window's taps")
+    groups: int = attr(Int(1), 1, doc="channel groups that do not see each other")
+    bias: bool = attr(Bool(), True, doc="whether a learned constant is added to every channel")
+
+    @property
+    def pads(self) -> Pads:
+        """What is cut off at the begin and end of every spatial axis, in numbers."""
+        return resolve_padding(self.padding, self.kernel, self.dilation)
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        require_spatial(self, x, self.rank)
+        _require_groups(self, self.groups, x.shape[0], self.channels)
+        sizes = []
+        for n, k, s, (begin, end), extra, d in zip(
+            x.shape[1:], self.kernel, self.stride, self.pads, self.extra, self.dilation, strict=True
+        ):
+            if extra >= max(s, d):
+                raise ShapeError(
+                    f"`{self.name}` has extra={extra}, which must be less than the stride or the "
+                    "dilation"
+                )
+            size = (n - 1) * s + d * (k - 1) + 1 + extra - begin - end
+            if size < 1:
+                raise ShapeError(f"`{self.name}` cuts off more than there is", "pad less")
+            sizes.append(size)
+        return checked(x.with_shape(self.channels, *sizes))
+
+    def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:
+        channels = operands[0].shape[0]
+        per_group = self.channels // self.groups
+        init = fan_in_uniform(per_group * math.prod(self.kernel))
+        weight = ParamSpec("weight", (channels, per_group, *self.kernel), init)
+        return (weight, ParamSpec("bias", (self.channels,), init)) if self.bias else (weight,)
+
+    def macs(self, operands: tuple[TensorType, ...], result: TensorType) -> int:
+        taps = math.prod(int(k) for k in self.kernel)
+        return self.channels // self.groups * taps * operands[0].size
+
+
+@register
+@dataclass(frozen=True)
+class ConvTranspose1d(ConvTranspose):
+    """Transposed convolution over one spatial axis."""
+
+    name: ClassVar[str] = "conv_transpose1d"
+    rank: ClassVar[int] = 1
+
+
+@register
+@dataclass(frozen=True)
+class ConvTranspose2d(ConvTranspose):
+    """Transposed convolution over two spatial axes."""
+
+    name: ClassVar[str] = "conv_transpose2d"
+    rank: ClassVar[int] = 2
+
+
+@register
+@dataclass(frozen=True)
+class ConvTranspose3d(ConvTranspose):
+    """Transposed convolution over three spatial axes."""
+
+    name: ClassVar[str] = "conv_transpose3d"
     rank: ClassVar[int] = 3
 
 

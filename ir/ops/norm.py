@@ -126,5 +126,47 @@ class InstanceNorm(Op):
         return _scale_and_shift(operands[0].shape[:1]) if self.affine else ()
 
 
+@register
+@dataclass(frozen=True)
+class RmsNorm(Op):
+    """Over the last ``dims`` axes of each example: x / sqrt(mean(x²) + eps) · weight."""
+
+    name: ClassVar[str] = "rms_norm"
+
+    dims: int = attr(Int(1), 1, doc="how many of the last axes are normalized together")
+    eps: float = attr(Float(0.0), 1e-5, doc="added to the mean square")
+    affine: bool = attr(Bool(), True, doc="whether it has a learned scale")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        (x,) = operands
+        if x.rank < self.dims:
+            raise ShapeError(f"`rms_norm(dims={self.dims})` needs {self.dims} axes, not {x}")
+        return x
+
+    def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:
+        shape = operands[0].shape[-self.dims :]
+        return (ParamSpec("weight", shape, ONES),) if self.affine else ()
+
+
+@register
+@dataclass(frozen=True)
+class LocalResponseNorm(Op):
+    """x / (bias + alpha/size · Σ x² over ``size`` neighbouring channels)^beta
+
+    The neighbours of channel c are c - floor((size - 1)/2) to c + ceil((size - 1)/2), as in ONNX.
+    """
+
+    name: ClassVar[str] = "local_response_norm"
+
+    size: int = attr(Int(1), doc="number of neighbouring channels that are summed")
+    alpha: float = attr(Float(), 1e-4, doc="factor of the mean square")
+    beta: float = attr(Float(), 0.75, doc="exponent")
+    bias: float = attr(Float(), 1.0, doc="added to the mean square")
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        _require_rank(self, operands[0], 2, "channels and at least one more axis")
+        return operands[0]
+
+
 Norm = BatchNorm | LayerNorm | GroupNorm | InstanceNorm
 NORMS: tuple[type[Any], ...] = (BatchNorm, LayerNorm, GroupNorm, InstanceNorm)

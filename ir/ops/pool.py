@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..attributes import Bool, Optional, Padding, Pads, PerAxis, attr
+from ..attributes import Bool, Int, Optional, Padding, Pads, PerAxis, attr
 from ..types import TensorType
 from .base import Op, ShapeError, register, require_spatial
 from .window import resolve_padding, window_output
@@ -151,6 +151,40 @@ class AvgPool3d(AvgPool):
 
 
 @dataclass(frozen=True)
+class LpPool(Pool):
+    """(Σ |x|^p)^(1/p) of the numbers under the window; the border counts as zeros."""
+
+    p: int = attr(Int(1), 2, doc="the exponent")
+
+
+@register
+@dataclass(frozen=True)
+class LpPool1d(LpPool):
+    """p-norm under a window along one spatial axis."""
+
+    name: ClassVar[str] = "lp_pool1d"
+    rank: ClassVar[int] = 1
+
+
+@register
+@dataclass(frozen=True)
+class LpPool2d(LpPool):
+    """p-norm under a window over two spatial axes."""
+
+    name: ClassVar[str] = "lp_pool2d"
+    rank: ClassVar[int] = 2
+
+
+@register
+@dataclass(frozen=True)
+class LpPool3d(LpPool):
+    """p-norm under a window over three spatial axes."""
+
+    name: ClassVar[str] = "lp_pool3d"
+    rank: ClassVar[int] = 3
+
+
+@dataclass(frozen=True)
 class AdaptivePool(Op):
     """Pooling to a fixed output size: window i spans floor(i·n/m) to ceil((i+1)·n/m)."""
 
@@ -263,3 +297,13 @@ class GlobalMaxPool(GlobalPool):
     """Largest number of each channel; spatial axes stay, with size 1."""
 
     name: ClassVar[str] = "global_max_pool"
+
+
+@register
+@dataclass(frozen=True)
+class GlobalLpPool(GlobalPool):
+    """(Σ |x|^p)^(1/p) of each channel; spatial axes stay, with size 1."""
+
+    name: ClassVar[str] = "global_lp_pool"
+
+    p: int = attr(Int(1), 2, doc="the exponent")
