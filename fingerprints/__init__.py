@@ -5,8 +5,9 @@ numpy, without running a network.
 """
 
 from . import rules as rules  # registers the rule of every op
+from .axes import prefers_last
 from .field import Field, Residues
-from .prints import Fingerprinter, Print, prefers_last, rule, rule_of
+from .prints import Fingerprinter, Print, rule, rule_of
 
 __all__ = [
     "Field",

@@ -17,17 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Graph, Node, Op, TensorType
-from ..ir.ops import (
-    AdaptivePool,
-    BatchNorm,
-    Conv,
-    Dropout,
-    GroupNorm,
-    InstanceNorm,
-    Linear,
-    Pool,
-)
-from ..ir.ops.pool import GlobalPool
+from ..ir.ops import Attention, BatchNorm, Dropout
 from ..ir.weights import Array
 from .field import Field, Residues
 
@@ -37,7 +27,11 @@ class Print:
     """Fingerprints of a tensor: one for each index of its channel ``axis``, [channels, lanes].
 
     The other axes (height and width, or tokens) are not looked into: a fingerprint stands for
-    all numbers of its channel.
+    all numbers of its channel. Channels that are the same numbers repeated along other axes have
+    the same fingerprint as what is repeated, as sums and products of repeated tensors are repeated
+    sums and products. So channels are equal where their fingerprints and the sizes of their other
+    axes are; and the name of an opaque function tells these sizes, unless it acts on each number
+    alone.
     """
 
     axis: int
@@ -62,6 +56,8 @@ class Site:
     inputs: tuple[Print, ...]
     types: tuple[TensorType, ...]
     parameters: dict[str, Array]
+    axis: int = 0
+    """The axis of the result that its fingerprints should follow, where the op leaves a choice."""
 
     @property
     def x(self) -> Print:
@@ -139,7 +135,7 @@ class Fingerprinter:
         """Fingerprints of every node, by mode: cheaper than one mode after the other."""
         found: dict[str, dict[str, Print]] = {mode: {} for mode in modes}
         for node in graph:
-            axis = node.type.rank - 1 if node.name in last else 0
+            axis = max(0, node.type.rank - 1) if node.name in last else 0
             if node.name in graph.inputs:
                 given = self._input(node, axis)
                 for mode in modes:
@@ -152,8 +148,8 @@ class Fingerprinter:
             sites = {}
             for mode in modes:
                 inputs = tuple(found[mode][o] for o in node.operands)
-                sites[mode] = Site(self.field, mode, node, node.op, inputs, types, parameters)
-            for mode, result in self._node(sites, axis).items():
+                sites[mode] = Site(self.field, mode, node, node.op, inputs, types, parameters, axis)
+            for mode, result in self._node(sites).items():
                 found[mode][node.name] = result
         return found
 
@@ -162,9 +158,9 @@ class Fingerprinter:
         numbers = self.field.numbers(count)
         return Print.of(axis, self.field.each(numbers, "input", node.name, node.type.shape, axis))
 
-    def _node(self, sites: dict[str, Site], axis: int) -> dict[str, Print]:
+    def _node(self, sites: dict[str, Site]) -> dict[str, Print]:
         """The result in every mode; what is known already is looked up."""
-        keys = {mode: _key(site, axis) for mode, site in sites.items()}
+        keys = {mode: _key(site) for mode, site in sites.items()}
         products: dict[tuple[object, ...], tuple[Site, Product]] = {}
         for mode, site in sites.items():
             key = keys[mode]
@@ -175,7 +171,7 @@ class Fingerprinter:
             if isinstance(made, Product):
                 products[key] = site, made
             else:
-                self._known[key] = made if made is not None else opaque(site, axis)
+                self._known[key] = made if made is not None else opaque(site)
             # The arrays stay alive as long as their identities are keys.
             self._arrays.update((id(array), array) for array in site.parameters.values())
         if products:
@@ -195,23 +191,28 @@ class Fingerprinter:
             self._known[key] = Print.of(product.axis, values)
 
 
-def _key(site: Site, axis: int) -> tuple[object, ...]:
+def _key(site: Site) -> tuple[object, ...]:
     """What a result depends on. The mode counts for ops that differ by it."""
-    by_mode = isinstance(site.op, (BatchNorm, Dropout)) or rule_of(type(site.op)) is None
+    by_mode = isinstance(site.op, BatchNorm) or rule_of(type(site.op)) is None
     return (
-        site.mode if by_mode else None,
+        site.mode if by_mode or _draws(site.op) else None,
         site.op,
-        axis,
-        site.node.name if isinstance(site.op, Dropout) else None,
+        site.axis,
+        site.node.name if _draws(site.op) else None,
         tuple(id(array) for array in site.parameters.values()),
         tuple(p.digest for p in site.inputs),
-        tuple(t.shape for t in site.types),
+        site.types,
     )
 
 
-def opaque(site: Site, axis: int = 0) -> Print:
+def _draws(op: Op) -> bool:
+    """Whether an op draws random masks in train mode, by its own name."""
+    return isinstance(op, Dropout) or (isinstance(op, Attention) and op.dropout > 0)
+
+
+def opaque(site: Site) -> Print:
     """A result of which nothing is known but what it is made from: always sound."""
-    result = site.node.type
+    result, axis = site.node.type, site.axis
     count = result.shape[axis] if result.shape else 1
     content = hashlib.blake2b(digest_size=32)
     for part in site.inputs:
@@ -219,10 +220,19 @@ def opaque(site: Site, axis: int = 0) -> Print:
     for array in site.parameters.values():
         content.update(repr(array.shape).encode())
         content.update(np.ascontiguousarray(array).tobytes())
-    words = (site.kind, content.hexdigest(), axis, site.mode, _mask(site))
+    drawn = site.node.name if _draws(site.op) else None
+    words = (site.kind, content.hexdigest(), axis, site.mode, drawn)
     shapes = tuple(t.shape for t in site.types)
     numbers = site.field.numbers(count)
     return Print.of(axis, site.field.each(numbers, "opaque", words, shapes))
+
+
+# ---- other views of a tensor
+
+
+def canonical(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without axes of size 1 in front, which repeating never needs."""
+    return next((shape[i:] for i, n in enumerate(shape) if n != 1), ())
 
 
 def along(field: Field, x: Print, shape: tuple[int, ...], axis: int) -> Residues:
@@ -235,31 +245,30 @@ def along(field: Field, x: Print, shape: tuple[int, ...], axis: int) -> Residues
     return field.each(field.numbers(shape[axis]), "along another axis", axis, shape, x.digest.hex())
 
 
-def _mask(site: Site) -> str | None:
-    return site.node.name if site.op.name == "dropout" else None
+def whole(field: Field, x: Print, shape: tuple[int, ...]) -> Residues:
+    """A whole tensor as one channel, [1, lanes]: zero if all of it is zero.
 
-
-# ---- which axis holds the channels
-
-
-def prefers_last(graph: Graph) -> set[str]:
-    """Nodes whose channels lie on the last axis, since a linear layer reads them there; those of
-    all others lie on the first.
-
-    The choice decides what can be proved, not what is true: fingerprints along different axes
-    never agree.
+    Where the tensor is one channel repeated along axes in front, it is that channel.
     """
-    last: set[str] = set()
-    for name in reversed(graph.order()):
-        users = [graph.node(user) for user, _ in graph.consumers(name)]
-        reads_first = any(isinstance(u.op, _READ_FIRST) for u in users)
-        reads_last = any(isinstance(u.op, Linear) or u.name in last for u in users)
-        if graph.node(name).type.rank > 1 and reads_last and not reads_first:
-            last.add(name)
-    return last
+    first = x.values[:1]
+    if (x.values == first).all():
+        in_front = x.axis == 0 or not canonical(without(shape, x.axis))
+        if in_front or not first.any():
+            return first
+    return field.each(field.numbers(1), "whole", shape, x.digest.hex())
 
 
-_READ_FIRST = (Conv, BatchNorm, InstanceNorm, GroupNorm, Pool, AdaptivePool, GlobalPool)
+def split(field: Field, whole: Residues, shape: tuple[int, ...], axis: int) -> Print:
+    """The channels along ``axis`` of a tensor of which the fingerprint of the whole is known."""
+    if not shape:
+        return Print.of(0, whole)
+    rest = without(shape, axis)
+    if canonical(rest) == canonical(shape):
+        return Print.of(axis, whole)
+    numbers = field.numbers(shape[axis])
+    repeated = np.repeat(whole, len(numbers), axis=0)
+    parts = field.scramble(stack([repeated, numbers]), "part", axis, shape)
+    return Print.of(axis, parts if whole.any() else repeated)
 
 
 def stack(parts: Sequence[Residues]) -> Residues:
