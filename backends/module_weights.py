@@ -30,7 +30,7 @@ def weights_of(graph: Graph, module: nn.Module) -> Weights:
     found: dict[str, Tensor] = {}
     problems: list[str] = []
     masks = graph.weights.masks
-    for key, path, shape, tensor, mask in _named(graph, _unwrapped(module)):
+    for key, path, shape, tensor, mask in _named(graph, unwrapped(module)):
         if tensor is None:
             problems.append(f"`{path}` is missing")
         elif tuple(tensor.shape) != shape:
@@ -90,7 +90,7 @@ def _named(
             yield key, f"{node.name}.{spec.role}", spec.shape, tensor, mask
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
     """The module inside torch.compile's and DistributedDataParallel's wrappers."""
     while True:
         inner = getattr(module, "_orig_mod", None)

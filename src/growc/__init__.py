@@ -32,6 +32,7 @@ _HOME = {
     "Result": "passes",
     "TensorType": "ir",
     "Weights": "ir",
+    "carry_optimizer": "train",
     "check_invariants": "ir",
     "compare": "proof",
     "compile": "compiler",
@@ -44,6 +45,7 @@ _HOME = {
     "run_onnx": "backends",
     "same_weights": "ir",
     "save": "artifacts",
+    "scale_learning_rate": "train",
     "to_onnx": "backends",
     "to_torch": "backends",
     "weights_of": "backends",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     )
     from .passes import PASSES, Claim, Pass, Result, parse_pipeline
     from .proof import Comparison, Difference, Proof, compare, prove
+    from .train import carry_optimizer, scale_learning_rate
 
 __all__ = [
     "OPS",
@@ -87,6 +90,7 @@ __all__ = [
     "Result",
     "TensorType",
     "Weights",
+    "carry_optimizer",
     "check_invariants",
     "compare",
     "compile",
@@ -99,6 +103,7 @@ __all__ = [
     "run_onnx",
     "same_weights",
     "save",
+    "scale_learning_rate",
     "to_onnx",
     "to_torch",
     "weights_of",

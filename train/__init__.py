@@ -1,0 +1,37 @@
+"""Training networks that grow: optimizers carried over a growth step.
+
+Importing this package does not import torch: each name is loaded when first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .carrying import Carried, carry, carry_optimizer
+    from .learning_rate import scale_learning_rate, trainable_count
+
+__all__ = [
+    "Carried",
+    "carry",
+    "carry_optimizer",
+    "scale_learning_rate",
+    "trainable_count",
+]
+
+_HOME = {
+    "Carried": "carrying",
+    "carry": "carrying",
+    "carry_optimizer": "carrying",
+    "scale_learning_rate": "learning_rate",
+    "trainable_count": "learning_rate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
