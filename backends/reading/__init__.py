@@ -1,0 +1,1 @@
+"""Reading trained models of others: ONNX and PyTorch → graph."""

@@ -1,0 +1,197 @@
+"""Rules that put functions together which exporters take apart: activations and norms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...ir import ops
+from .tidy import Tidy, near, rule
+
+
+def factors(t: Tidy, at: str) -> tuple[float, list[str]]:
+    """A product as a constant and what is multiplied: c·(a·b) → c, [a, b]."""
+    constant, found, waiting = 1.0, [], [at]
+    while waiting:
+        name = waiting.pop()
+        op = t.op(name)
+        inner = name == at or t.only_user(name) is not None
+        if isinstance(op, ops.Mul) and inner:
+            waiting += t.operands(name)
+        elif isinstance(op, ops.Scale) and op.offset == 0.0 and inner:
+            constant *= op.factor
+            waiting.append(t.x(name))
+        else:
+            found.append(name)
+    return constant, found
+
+
+def split_pairs(found: list[str]) -> Iterator[tuple[str, str]]:
+    """Both orders of two factors."""
+    if len(found) == 2:
+        yield found[0], found[1]
+        yield found[1], found[0]
+
+
+@rule(ops.Mul, ops.Scale)
+def products(t: Tidy, at: str) -> str | None:
+    """x·sigmoid(x) → silu;  x·tanh(softplus(x)) → mish;  x·hard_sigmoid(x) → hardswish;
+    x/2·(1 + erf(x/√2)) → gelu, and its form by tanh"""
+    user = t.only_user(at)
+    if user is not None and t.is_a(user, ops.Scale) and t.number(user, ops.Scale, offset=0.0):
+        return None  # the whole product is looked at from its end
+    constant, found = factors(t, at)
+    for x, gate in split_pairs(found):
+        if near(constant, 1.0):
+            if t.is_a(gate, ops.Sigmoid) and t.x(gate) == x:
+                return t.put(at, ops.Silu(), x)
+            if t.is_a(gate, ops.Tanh) and t.is_a(t.x(gate), ops.Softplus):
+                if t.x(t.x(gate)) == x and t.number(t.x(gate), ops.Softplus, beta=1.0):
+                    return t.put(at, ops.Mish(), x)
+            if t.number(gate, ops.HardSigmoid, slope=1 / 6, offset=0.5) and t.x(gate) == x:
+                return t.put(at, ops.HardSwish(), x)
+        if near(constant, 1 / 6) and _six(t, gate) == x:
+            return t.put(at, ops.HardSwish(), x)
+        curve = _gelu(t, x, gate, constant)
+        if curve is not None:
+            return t.put(at, ops.Gelu(curve), x)
+    if len(found) == 1 and near(constant, 1 / 6):
+        x = _six(t, found[0])
+        if x is not None:
+            return t.put(at, ops.HardSigmoid(), x)
+    return None
+
+
+def _six(t: Tidy, name: str) -> str | None:
+    """x, if the node is min(max(x + 3, 0), 6)."""
+    if t.number(name, ops.Clip, low=0.0, high=6.0):
+        inner = t.x(name)
+        if t.number(inner, ops.Scale, factor=1.0, offset=3.0):
+            return t.x(inner)
+    return None
+
+
+def _gelu(t: Tidy, x: str, gate: str, constant: float) -> str | None:
+    """``none`` or ``tanh``, if constant·x·gate is that form of gelu."""
+    # The gate is c·(1 + curve), where c times the constant is a half.
+    op = t.op(gate)
+    if not isinstance(op, ops.Scale) or not near(op.factor, op.offset):
+        return None
+    if not near(op.factor * constant, 0.5):
+        return None
+    curve = t.x(gate)
+    inside = t.x(curve) if t.operands(curve) else ""
+    if t.is_a(curve, ops.Erf) and t.number(inside, ops.Scale, factor=math.sqrt(0.5), offset=0.0):
+        return "none" if t.x(inside) == x else None
+    if t.is_a(curve, ops.Tanh):
+        scaled, found = factors(t, inside)
+        if near(scaled, math.sqrt(2 / math.pi)) and len(found) == 1:
+            return "tanh" if _bent(t, found[0], x) else None
+        if near(scaled, math.sqrt(2 / math.pi)) and len(found) == 2 and x in found:
+            # x·(1 + 0.044715·x²)
+            other = found[1] if found[0] == x else found[0]
+            if t.number(other, ops.Scale, factor=0.044715, offset=1.0):
+                return "tanh" if _power_of(t, t.x(other)) == (x, 2) else None
+    return None
+
+
+def _bent(t: Tidy, name: str, x: str) -> bool:
+    """Whether the node is x + 0.044715·x³."""
+    operands = t.operands(name)
+    if not t.is_a(name, ops.Add) or len(operands) != 2 or x not in operands:
+        return False
+    cube = operands[1] if operands[0] == x else operands[0]
+    constant, found = factors(t, cube)
+    if not near(constant, 0.044715):
+        return False
+    powers = [_power_of(t, f) for f in found]
+    return all(base == x for base, _ in powers) and sum(n for _, n in powers) == 3
+
+
+def _power_of(t: Tidy, name: str) -> tuple[str, int]:
+    """(x, n) for x^n, or the node itself to the power 1."""
+    op = t.op(name)
+    if isinstance(op, ops.Power) and op.exponent in (2.0, 3.0):
+        return t.x(name), int(op.exponent)
+    if isinstance(op, ops.Mul) and len(set(t.operands(name))) == 1:
+        return t.x(name), 2
+    return name, 1
+
+
+@rule(ops.Log)
+def softplus(t: Tidy, at: str) -> str | None:
+    """log(1 + exp(x)) → softplus"""
+    inner = t.x(at)
+    if t.number(inner, ops.Scale, factor=1.0, offset=1.0) and t.is_a(t.x(inner), ops.Exp):
+        return t.put(at, ops.Softplus(), t.x(t.x(inner)))
+    if t.is_a(inner, ops.Softmax):
+        return t.put(at, ops.LogSoftmax(t.op(inner).axis), t.x(inner))  # type: ignore[attr-defined]
+    return None
+
+
+# ---- normalizations
+
+
+@rule(ops.Div, ops.Mul)
+def normalized(t: Tidy, at: str) -> str | None:
+    """(x - mean) / sqrt(mean((x - mean)²) + eps) → layer_norm;  without the mean → rms_norm"""
+    for x, deviation in _quotients(t, at):
+        found = _mean_square(t, deviation)
+        if found is None:
+            continue
+        centred, dims, eps = found
+        if centred != x:
+            continue
+        source = _centred(t, x, dims)
+        if source is not None and eps > 0:
+            return t.put(at, ops.LayerNorm(dims, eps, affine=False), source)
+        return t.put(at, ops.RmsNorm(dims, eps, affine=False), x)
+    return None
+
+
+def _quotients(t: Tidy, at: str) -> Iterator[tuple[str, str]]:
+    """(x, deviation) for x / deviation, however it is written."""
+    operands = t.operands(at)
+    if len(operands) != 2:
+        return
+    if t.is_a(at, ops.Div):
+        x, deviation = operands
+        if t.is_a(deviation, ops.Sqrt):
+            yield x, t.x(deviation)
+        return
+    for x, inverse in (operands, operands[::-1]):
+        if t.number(inverse, ops.Power, exponent=-0.5):
+            yield x, t.x(inverse)
+        if t.is_a(inverse, ops.Reciprocal) and t.is_a(t.x(inverse), ops.Sqrt):
+            yield x, t.x(t.x(inverse))
+
+
+def _mean_square(t: Tidy, name: str) -> tuple[str, int, float] | None:
+    """(y, dims, eps), if the node is mean(y²) + eps over the last axes."""
+    eps = 0.0
+    op = t.op(name)
+    if isinstance(op, ops.Scale) and near(op.factor, 1.0):
+        eps, name = op.offset, t.x(name)
+    dims = _last_axes(t, name)
+    if dims is None or eps < 0:
+        return None
+    base, power = _power_of(t, t.x(name))
+    return (base, dims, eps) if power == 2 else None
+
+
+def _last_axes(t: Tidy, name: str) -> int | None:
+    """How many of the last axes the node takes the mean over, keeping them."""
+    op = t.op(name)
+    if not isinstance(op, ops.ReduceMean) or not op.keep:
+        return None
+    source = t.graph.node(t.x(name)).type
+    axes = op.reduced(source)
+    return len(axes) if axes == tuple(range(source.rank - len(axes), source.rank)) else None
+
+
+def _centred(t: Tidy, name: str, dims: int) -> str | None:
+    """x, if the node is x - mean(x) over the last axes."""
+    if not t.is_a(name, ops.Sub):
+        return None
+    x, mean = t.operands(name)
+    return x if _last_axes(t, mean) == dims and t.x(mean) == x else None

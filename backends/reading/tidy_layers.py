@@ -1,0 +1,82 @@
+"""Rules that give layers and norms the stored tensors which follow them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...ir import ops
+from ...ir.ops import Stored
+from .tidy import Tidy, rule
+
+
+def _take_over(t: Tidy, stored: str, node: str, role: str, shape: tuple[int, ...]) -> None:
+    """Make a stored tensor a parameter of a node. It may still serve other nodes by itself."""
+    key = f"{node}.{role}"
+    value = t.graph.weights[stored]
+    t.graph.weights[key] = value.reshape(shape)
+    source = t.b.sources[stored]
+    t.b.sources[key] = replace(source, exact=source.exact and value.shape == shape)
+
+
+def _vector(t: Tidy, stored: str, shape: tuple[int, ...]) -> bool:
+    """Whether a stored tensor has this shape, but for axes of size 1 in front."""
+    found = t.shape(stored)
+    lead = len(found) - len(shape)
+    return lead >= 0 and found[lead:] == shape and set(found[:lead]) <= {1}
+
+
+@rule(ops.Add)
+def bias(t: Tidy, at: str) -> str | None:
+    """linear(x) + b → linear(x) with the bias b, likewise for convolutions and norms"""
+    pair = t.pair(at, ops.Add, Stored)
+    if pair is None:
+        return None
+    layer, stored = pair
+    op = t.op(layer)
+    if t.only_user(layer) != at or t.only_user(stored) != at:
+        return None
+    if isinstance(op, (ops.Linear, ops.Conv, ops.ConvTranspose)) and not op.bias:
+        linear = isinstance(op, ops.Linear)
+        width = t.shape(layer)[-1 if linear else 0]
+        wanted = (width,) if linear else (width, *(1,) * (len(t.shape(layer)) - 1))
+        if not _vector(t, stored, wanted):
+            return None
+        t.graph.set_op(layer, replace(op, bias=True))
+        _take_over(t, stored, layer, "bias", (width,))
+        return layer
+    if isinstance(op, ops.LayerNorm) and op.affine:
+        # A scale without a shift is given zeros first; see `scaled`.
+        shape = t.shape(layer)[-op.dims :]
+        if _vector(t, stored, shape) and not t.graph.weights[f"{layer}.bias"].any():
+            if t.b.sources[f"{layer}.bias"].name is None:
+                _take_over(t, stored, layer, "bias", shape)
+                return layer
+    return None
+
+
+@rule(ops.Mul)
+def scaled(t: Tidy, at: str) -> str | None:
+    """norm(x) · w → norm(x) with the scale w"""
+    pair = t.pair(at, ops.Mul, Stored)
+    if pair is None:
+        return None
+    norm, stored = pair
+    op = t.op(norm)
+    if t.only_user(norm) != at or t.only_user(stored) != at:
+        return None
+    if not isinstance(op, (ops.LayerNorm, ops.RmsNorm)) or op.affine:
+        return None
+    shape = t.shape(norm)[-op.dims :]
+    if not _vector(t, stored, shape):
+        return None
+    t.graph.set_op(norm, replace(op, affine=True))
+    _take_over(t, stored, norm, "weight", shape)
+    t.b.hints[norm] = replace(t.b.hints[norm], weight=True)
+    if isinstance(op, ops.LayerNorm):
+        from .builder import Source
+
+        t.graph.weights[f"{norm}.bias"] = np.zeros(shape, np.float32)
+        t.b.sources[f"{norm}.bias"] = Source(None)
+    return norm
