@@ -6,13 +6,16 @@ import keyword
 import unicodedata
 from collections.abc import Mapping
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..ir import Diagnostic, Graph, GrowcError
 
 
-def assemble(graph: Graph, modules: Mapping[str, nn.Module]) -> nn.Module:
-    """A module that holds each of ``modules`` at its dotted name, below plain holders.
+def assemble(
+    graph: Graph, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """A module that holds each of ``modules`` and ``tensors`` at its dotted name, below plain
+    holders.
 
     Raises :class:`GrowcError` with one diagnostic for every node whose name cannot be used.
     """
@@ -20,8 +23,9 @@ def assemble(graph: Graph, modules: Mapping[str, nn.Module]) -> nn.Module:
     root: nn.Module = fx.GraphModule({}, fx.Graph())
     problems = []
     # Shorter names first: `stem` must be there before `stem.relu` is put into it.
-    for name in sorted(modules, key=lambda n: n.count(".")):
-        problem = _place(root, name.split("."), modules[name])
+    placed: dict[str, nn.Module | Tensor] = {**modules, **tensors}
+    for name in sorted(placed, key=lambda n: n.count(".")):
+        problem = _place(root, name.split("."), placed[name])
         if problem:
             problems.append(
                 Diagnostic(
@@ -35,21 +39,30 @@ def assemble(graph: Graph, modules: Mapping[str, nn.Module]) -> nn.Module:
     return root
 
 
-def _place(root: nn.Module, parts: list[str], module: nn.Module) -> str | None:
-    """Put the module there; say why not, if it cannot be done."""
+def _place(root: nn.Module, parts: list[str], value: nn.Module | Tensor) -> str | None:
+    """Put the module or tensor there; say why not, if it cannot be done."""
     if parts == ["self"]:
         return "it would name the module itself in the code that fx writes"
+    *path, last = parts
     holder = root
-    for index, part in enumerate(parts):
-        last = index == len(parts) - 1
+    for part in path:
         inner = holder._modules.get(part)
         if inner is None:
             problem = _unusable(holder, part)
             if problem:
                 return problem
-            inner = module if last else nn.Module()
+            inner = nn.Module()
             holder.add_module(part, inner)
         holder = inner
+    problem = _unusable(holder, last)
+    if problem:
+        return problem
+    if isinstance(value, nn.Module):
+        holder.add_module(last, value)
+    elif isinstance(value, nn.Parameter):
+        holder.register_parameter(last, value)
+    else:
+        holder.register_buffer(last, value)
     return None
 
 

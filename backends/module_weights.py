@@ -79,15 +79,17 @@ def _named(
     """
     modules = dict(module.named_modules(remove_duplicate=False))
     for node in graph:
-        holder = modules.get(node.name)
         for key, spec in graph.params_of(node.name):
+            path = f"{node.name}.{spec.role}" if spec.role else node.name
+            holder_name, _, role = path.rpartition(".")
+            holder = modules.get(holder_name)
             tensor = mask = None
             if holder is not None:
-                tensor = holder._parameters.get(spec.role)
+                tensor = holder._parameters.get(role)
                 if tensor is None:
-                    tensor = holder._buffers.get(spec.role)
-                mask = holder._buffers.get(f"{spec.role}_mask")
-            yield key, f"{node.name}.{spec.role}", spec.shape, tensor, mask
+                    tensor = holder._buffers.get(role)
+                mask = holder._buffers.get(f"{role}_mask")
+            yield key, path, spec.shape, tensor, mask
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

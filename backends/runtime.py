@@ -138,7 +138,13 @@ def _require_inputs(names: Sequence[str], given: Mapping[str, ArrayLike]) -> Non
 
 
 def _array(value: ArrayLike, type: str) -> NDArray[Any]:
-    return np.asarray(value, np.float32 if type == "tensor(float)" else None)
+    array = np.asarray(value)
+    # Numbers may become floating-point ones, but these not whole ones.
+    kinds, dtype = _CONVERSIONS.get(type, ("", None))
+    return array.astype(dtype) if array.dtype.kind in kinds else array
+
+
+_CONVERSIONS = {"tensor(float)": ("fiub", np.float32), "tensor(int64)": ("iu", np.int64)}
 
 
 def _plain(error: Exception) -> str:

@@ -10,11 +10,17 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ir import Graph, GrowcError, Input, Op, ParamSpec
-from . import torch_ops as torch_ops  # registers the lowerings
+from ..ir.analysis import input_free
+from . import torch_attention as torch_attention  # these register the lowerings
+from . import torch_functions as torch_functions
+from . import torch_ops as torch_ops
+from . import torch_pools as torch_pools
+from . import torch_resize as torch_resize
+from . import torch_shapes as torch_shapes
 from .module_names import assemble
 from .registry import require_values, shortened
 from .torch_modules import set_masks
-from .torch_site import Site, lowering, variable
+from .torch_site import Draft, Site, lowering, variable
 
 
 def torch_supports(op: type[Op]) -> bool:
@@ -27,11 +33,13 @@ def to_torch(
 ) -> fx.GraphModule:
     """A trainable PyTorch module that computes what the graph says.
 
-    It takes the graph's inputs in order, each ``[batch, *shape]``, and returns the output tensor,
-    or ``{output name: tensor}`` if there are several. Ops with parameters are standard PyTorch
-    modules at the node's dotted name, so the state dict's keys are the graph's parameter names
-    (and PyTorch's own ``num_batches_tracked``). Tied weights are one ``nn.Parameter``; the state
-    dict lists it under each node that uses it. The module is in training mode, as any new one.
+    It takes the graph's inputs in order, each ``[batch, *shape]``, of whole numbers as int64, and
+    returns the output tensor, or ``{output name: tensor}`` if there are several. Ops with
+    parameters are standard PyTorch modules at the node's dotted name, a ``parameter`` is an
+    ``nn.Parameter`` there and a ``constant`` a buffer, so the state dict's keys are the graph's
+    parameter names (and PyTorch's own ``num_batches_tracked``). Tied weights are one
+    ``nn.Parameter``; the state dict lists it under each node that uses it. The module is in
+    training mode, as any new one.
 
     ``dtype`` is that of the parameters, float32 if not given. With ``share`` the module's tensors
     are the graph's arrays, so that training changes these; otherwise they are copies.
@@ -48,30 +56,37 @@ def to_torch(
     require_values(graph)
     values = _tensors(graph, dtype or torch.float32, share=share)
     masked = {key: m for key, m in graph.weights.masks.items() if key in values}
-    code = fx.Graph()
-    modules: dict[str, nn.Module] = {}
+    draft = Draft(dtype or torch.float32, input_free(graph))
     results: dict[str, fx.Node] = {}
     for node in graph:
         if isinstance(node.op, Input):
-            results[node.name] = _placeholder(code, node.name)
+            results[node.name] = _placeholder(draft, node.name)
             continue
         operands = tuple(results[name] for name in node.operands)
         params = graph.params_of(node.name)
         masks = {s.role: masked[key] for key, s in params if key in masked}
-        site = Site(node, operands, graph.operand_types(node), code, modules, bool(masks))
+        site = Site(node, operands, graph.operand_types(node), draft, bool(masks))
         lower = lowering.find(type(node.op))
         assert lower is not None  # lowering.check has looked
         results[node.name] = lower(node.op, site)
-        if node.name in modules:
-            _fill(modules[node.name], params, values)
-            set_masks(modules[node.name], node.name, masks)
+        module = draft.modules.get(node.name)
+        set_masks(module, node.name, masks)
+        if module is not None:
+            _fill(module, params, values)
+        elif params:
+            ((key, _),) = params
+            draft.tensors[node.name] = values[key]
+    for name in dict.fromkeys(graph.outputs.values()):
+        if name in draft.free:
+            results[name] = draft.expanded(results[name], graph.node(name).type, name)
     outputs = {name: results[node] for name, node in graph.outputs.items()}
-    code.output(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
-    return fx.GraphModule(assemble(graph, modules), code)
+    draft.graph.output(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
+    return fx.GraphModule(assemble(graph, draft.modules, draft.tensors), draft.graph)
 
 
-def _placeholder(code: fx.Graph, name: str) -> fx.Node:
-    node = code.create_node("placeholder", name, name=variable(name))
+def _placeholder(draft: Draft, name: str) -> fx.Node:
+    node = draft.graph.create_node("placeholder", name, name=variable(name))
+    draft.first_input = draft.first_input or node
     # A placeholder's target is printed as a parameter of `forward`, where the input's own name
     # may not be an identifier; the node's name is one.
     node.target = node.name

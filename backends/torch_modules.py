@@ -1,12 +1,14 @@
-"""Modules that PyTorch does not have as they are needed: convolutions with asymmetric padding, and
-layers whose parameters have masks."""
+"""Modules that PyTorch does not have as they are needed: convolutions with asymmetric padding,
+layers whose parameters have masks, and small ones that hold constants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,6 +42,37 @@ class PaddedConv2d(_PadFirst, nn.Conv2d):
 
 class PaddedConv3d(_PadFirst, nn.Conv3d):
     """``nn.Conv3d`` after padding by ``border``, in the order of ``F.pad``."""
+
+
+class _CropAfter(nn.Module):
+    """Mixed into a transposed convolution: ``crop`` is cut off the result, in negative numbers in
+    the order of ``F.pad``, as PyTorch's own padding is symmetric."""
+
+    crop: tuple[int, ...] | None
+
+    def __init__(self, *args: Any, crop: tuple[int, ...] | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.crop = crop
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Any:
+        result = super().forward(x)
+        return F.pad(result, self.crop) if self.crop else result
+
+    def extra_repr(self) -> str:
+        shown = f", crop={self.crop}" if self.crop else ""
+        return f"{super().extra_repr()}{shown}"
+
+
+class CroppedConvTranspose1d(_CropAfter, nn.ConvTranspose1d):
+    """``nn.ConvTranspose1d`` with asymmetric padding."""
+
+
+class CroppedConvTranspose2d(_CropAfter, nn.ConvTranspose2d):
+    """``nn.ConvTranspose2d`` with asymmetric padding."""
+
+
+class CroppedConvTranspose3d(_CropAfter, nn.ConvTranspose3d):
+    """``nn.ConvTranspose3d`` with asymmetric padding."""
 
 
 # ---- masks
@@ -110,14 +143,106 @@ class MaskedPaddedConv3d(_PadFirst, _MaskedConv, nn.Conv3d):
     """:class:`PaddedConv3d` with masks."""
 
 
-def set_masks(module: nn.Module, name: str, masks: Mapping[str, Mask]) -> None:
+class _MaskedConvTranspose(_Masked):
+    apply_to: Callable[..., Tensor]
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Any:
+        return type(self).apply_to(
+            x,
+            *self.effective(),
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+class MaskedConvTranspose1d(_CropAfter, _MaskedConvTranspose, nn.ConvTranspose1d):
+    """:class:`CroppedConvTranspose1d` with masks."""
+
+    apply_to = staticmethod(F.conv_transpose1d)
+
+
+class MaskedConvTranspose2d(_CropAfter, _MaskedConvTranspose, nn.ConvTranspose2d):
+    """:class:`CroppedConvTranspose2d` with masks."""
+
+    apply_to = staticmethod(F.conv_transpose2d)
+
+
+class MaskedConvTranspose3d(_CropAfter, _MaskedConvTranspose, nn.ConvTranspose3d):
+    """:class:`CroppedConvTranspose3d` with masks."""
+
+    apply_to = staticmethod(F.conv_transpose3d)
+
+
+def set_masks(module: nn.Module | None, name: str, masks: Mapping[str, Mask]) -> None:
     """Give the module of the node ``name`` its masks, by role.
 
     Raises :class:`GrowcError` if it is none of the above.
     """
-    if masks and not isinstance(module, _Masked):
+    if not masks:
+        return
+    if not isinstance(module, _Masked):
         raise GrowcError(
             f"`{name}` has a mask, but only convolutions and linear layers compute with masks"
         )
     for role, mask in masks.items():
         module.register_buffer(f"{role}_mask", torch.from_numpy(mask.copy()), persistent=False)
+
+
+# ---- constants
+#
+# They are buffers, so that they move with the module, but no part of the state dict.
+
+
+class Gather(nn.Module):
+    """Elements of some dimensions by their numbers: ``{dimension: numbers}``."""
+
+    def __init__(self, chosen: Mapping[int, Sequence[int] | NDArray[np.int64]]) -> None:
+        super().__init__()
+        self.dimensions = tuple(chosen)
+        for dimension, numbers in chosen.items():
+            indices = torch.tensor(numbers, dtype=torch.int64)
+            self.register_buffer(f"indices{dimension}", indices, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dimension in self.dimensions:
+            x = torch.index_select(x, dimension, getattr(self, f"indices{dimension}"))
+        return x
+
+    def extra_repr(self) -> str:
+        return f"dimensions={self.dimensions}"
+
+
+class Interpolate(nn.Module):
+    """Each of some dimensions times a matrix [new size, size]: ``{dimension: matrix}``."""
+
+    def __init__(self, matrices: Mapping[int, NDArray[np.float64]], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dimensions = tuple(matrices)
+        for dimension, matrix in matrices.items():
+            weights = torch.tensor(matrix, dtype=dtype)
+            self.register_buffer(f"weights{dimension}", weights, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dimension in self.dimensions:
+            weights = getattr(self, f"weights{dimension}")
+            x = F.linear(x.movedim(dimension, -1), weights).movedim(-1, dimension)
+        return x
+
+    def extra_repr(self) -> str:
+        return f"dimensions={self.dimensions}"
+
+
+class ToFloat(nn.Module):
+    """Whole numbers in the precision of the module."""
+
+    precision: Tensor
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("precision", torch.zeros((), dtype=dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.precision.dtype)

@@ -1,10 +1,7 @@
-"""How each op becomes PyTorch: ops with parameters modules, the others calls of functions."""
+"""How layers, normalizations and stored tensors become PyTorch: ops with parameters are modules."""
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,12 +9,17 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from ..ir import ops
-from ..ir.ops.pool import GlobalAvgPool, GlobalMaxPool
 from .registry import begins, is_symmetric
 from .torch_modules import (
+    CroppedConvTranspose1d,
+    CroppedConvTranspose2d,
+    CroppedConvTranspose3d,
     MaskedConv1d,
     MaskedConv2d,
     MaskedConv3d,
+    MaskedConvTranspose1d,
+    MaskedConvTranspose2d,
+    MaskedConvTranspose3d,
     MaskedLinear,
     MaskedPaddedConv1d,
     MaskedPaddedConv2d,
@@ -25,8 +27,9 @@ from .torch_modules import (
     PaddedConv1d,
     PaddedConv2d,
     PaddedConv3d,
+    ToFloat,
 )
-from .torch_site import Site, lowering
+from .torch_site import Site, border, lowering
 
 META = torch.device("meta")
 
@@ -38,32 +41,24 @@ MASKED_PADDED_CONV: dict[int, Any] = {
     2: MaskedPaddedConv2d,
     3: MaskedPaddedConv3d,
 }
+CONV_TRANSPOSE: dict[int, Any] = {
+    1: nn.ConvTranspose1d,
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+CROPPED_CONV_TRANSPOSE: dict[int, Any] = {
+    1: CroppedConvTranspose1d,
+    2: CroppedConvTranspose2d,
+    3: CroppedConvTranspose3d,
+}
+MASKED_CONV_TRANSPOSE: dict[int, Any] = {
+    1: MaskedConvTranspose1d,
+    2: MaskedConvTranspose2d,
+    3: MaskedConvTranspose3d,
+}
 # By the number of axes without the batch.
 BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 INSTANCE_NORM = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}
-
-MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-AVG_POOL: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-ADAPTIVE_AVG_POOL: dict[int, Any] = {
-    1: F.adaptive_avg_pool1d,
-    2: F.adaptive_avg_pool2d,
-    3: F.adaptive_avg_pool3d,
-}
-ADAPTIVE_MAX_POOL: dict[int, Any] = {
-    1: F.adaptive_max_pool1d,
-    2: F.adaptive_max_pool2d,
-    3: F.adaptive_max_pool3d,
-}
-
-
-def dim(axis: int, rank: int) -> int:
-    """The tensor's dimension for an op's axis: one more, as dimension 0 is the batch."""
-    return axis % rank + 1
-
-
-def border(widths: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    """(begin, end) of each axis in the order of ``F.pad``: the last axis first."""
-    return tuple(n for pair in reversed(list(widths)) for n in pair)
 
 
 # ---- convolutions and linear layers
@@ -88,6 +83,35 @@ def conv(op: ops.Conv, at: Site) -> fx.Node:
     return at.module(kinds[op.rank](*channels, op.kernel, **settings))
 
 
+@lowering(ops.ConvTranspose)
+def conv_transpose(op: ops.ConvTranspose, at: Site) -> fx.Node:
+    settings: dict[str, Any] = {
+        "stride": op.stride,
+        "dilation": op.dilation,
+        "groups": op.groups,
+        "bias": op.bias,
+        "device": META,
+    }
+    channels = at.shape[0], op.channels
+    # PyTorch cuts off the same at both ends, and then adds less than a step at the second one.
+    extra = [e + begin - end for e, (begin, end) in zip(op.extra, op.pads, strict=True)]
+    bounds = [max(s, d) for s, d in zip(op.stride, op.dilation, strict=True)]
+    if all(0 <= e < bound for e, bound in zip(extra, bounds, strict=True)):
+        padding, cropped = tuple(begins(op.pads)), None
+        output_padding = tuple(extra)
+    else:
+        padding, output_padding = tuple(min(pair) for pair in op.pads), op.extra
+        rest = [(b - p, e - p) for (b, e), p in zip(op.pads, padding, strict=True)]
+        cropped = border((-b, -e) for b, e in rest)
+    settings |= {"padding": padding, "output_padding": output_padding}
+    if at.masked or cropped:
+        settings["crop"] = cropped
+        kinds = MASKED_CONV_TRANSPOSE if at.masked else CROPPED_CONV_TRANSPOSE
+    else:
+        kinds = CONV_TRANSPOSE
+    return at.module(kinds[op.rank](*channels, op.kernel, **settings))
+
+
 @lowering(ops.Linear)
 def linear(op: ops.Linear, at: Site) -> fx.Node:
     kind = MaskedLinear if at.masked else nn.Linear
@@ -100,7 +124,11 @@ def linear(op: ops.Linear, at: Site) -> fx.Node:
 @lowering(ops.BatchNorm)
 def batch_norm(op: ops.BatchNorm, at: Site) -> fx.Node:
     kind = BATCH_NORM[len(at.shape)]
-    return at.module(kind(at.shape[0], op.eps, op.momentum, op.affine, device=META))
+    norm = kind(at.shape[0], op.eps, op.momentum, op.affine, device=META)
+    if at.node.operands[0] in at.draft.free:
+        # Its statistics while training are those of the batch.
+        return at.module(norm, at.draft.expanded(at.x, at.types[0], at.node.name))
+    return at.module(norm)
 
 
 @lowering(ops.LayerNorm)
@@ -119,183 +147,37 @@ def instance_norm(op: ops.InstanceNorm, at: Site) -> fx.Node:
     return at.module(kind(at.shape[0], op.eps, affine=op.affine, device=META))
 
 
-# ---- element-wise functions
+@lowering(ops.RmsNorm)
+def rms_norm(op: ops.RmsNorm, at: Site) -> fx.Node:
+    return at.module(nn.RMSNorm(at.shape[-op.dims :], op.eps, op.affine, device=META))
 
 
-@lowering(ops.Relu)
-def relu(op: ops.Relu, at: Site) -> fx.Node:
-    return at.call(F.relu, at.x)
+@lowering(ops.LocalResponseNorm)
+def local_response_norm(op: ops.LocalResponseNorm, at: Site) -> fx.Node:
+    # One spatial axis, as PyTorch views others as one, which not every memory format allows.
+    x = at.x if len(at.shape) == 2 else at.call(torch.flatten, at.x, 2)
+    even = op.size % 2 == 0
+    if even:  # PyTorch has the odd neighbour before a channel, ONNX after it
+        x = at.call(torch.flip, x, (1,))
+    x = at.call(F.local_response_norm, x, op.size, op.alpha, op.beta, op.bias)
+    if even:
+        x = at.call(torch.flip, x, (1,))
+    return x if len(at.shape) == 2 else at.call(torch.unflatten, x, 2, at.shape[1:])
 
 
-@lowering(ops.LeakyRelu)
-def leaky_relu(op: ops.LeakyRelu, at: Site) -> fx.Node:
-    return at.call(F.leaky_relu, at.x, op.slope)
+# ---- tensors of the store, and whole numbers
 
 
-@lowering(ops.Elu)
-def elu(op: ops.Elu, at: Site) -> fx.Node:
-    return at.call(F.elu, at.x, op.alpha)
+@lowering(ops.Stored)
+def stored(op: ops.Stored, at: Site) -> fx.Node:
+    return at.stored() if op.batch else at.call(torch.unsqueeze, at.stored(), 0)
 
 
-@lowering(ops.Gelu)
-def gelu(op: ops.Gelu, at: Site) -> fx.Node:
-    return at.call(F.gelu, at.x, approximate=op.approximate)
+@lowering(ops.Embedding)
+def embedding(op: ops.Embedding, at: Site) -> fx.Node:
+    return at.module(nn.Embedding(op.count, op.features, device=META))
 
 
-@lowering(ops.Silu)
-def silu(op: ops.Silu, at: Site) -> fx.Node:
-    return at.call(F.silu, at.x)
-
-
-@lowering(ops.Sigmoid)
-def sigmoid(op: ops.Sigmoid, at: Site) -> fx.Node:
-    return at.call(torch.sigmoid, at.x)
-
-
-@lowering(ops.Tanh)
-def tanh(op: ops.Tanh, at: Site) -> fx.Node:
-    return at.call(torch.tanh, at.x)
-
-
-@lowering(ops.HardSwish)
-def hardswish(op: ops.HardSwish, at: Site) -> fx.Node:
-    return at.call(F.hardswish, at.x)
-
-
-@lowering(ops.Identity)
-def identity(op: ops.Identity, at: Site) -> fx.Node:
-    return at.x
-
-
-@lowering(ops.Scale)
-def scale(op: ops.Scale, at: Site) -> fx.Node:
-    scaled = at.x if op.factor == 1.0 else at.call(torch.mul, at.x, op.factor)
-    return scaled if op.offset == 0.0 else at.call(torch.add, scaled, op.offset)
-
-
-@lowering(ops.Softmax)
-def softmax(op: ops.Softmax, at: Site) -> fx.Node:
-    return at.call(F.softmax, at.x, dim=dim(op.axis, len(at.shape)))
-
-
-@lowering(ops.Dropout)
-def dropout(op: ops.Dropout, at: Site) -> fx.Node:
-    return at.module(nn.Dropout(op.p))
-
-
-# ---- arithmetic
-
-
-@lowering(ops.Add)
-def add(op: ops.Add, at: Site) -> fx.Node:
-    total = at.x
-    for operand in at.operands[1:]:
-        total = at.call(torch.add, total, operand)
-    return total
-
-
-@lowering(ops.Sub)
-def sub(op: ops.Sub, at: Site) -> fx.Node:
-    return at.call(torch.sub, *at.operands)
-
-
-@lowering(ops.Mul)
-def mul(op: ops.Mul, at: Site) -> fx.Node:
-    return at.call(torch.mul, *at.operands)
-
-
-# ---- poolings
-
-
-def fits_pooling(op: ops.Pool) -> bool:
-    """Whether PyTorch's own padding will do: symmetric, and at most half of the window."""
-    return is_symmetric(op.pads) and all(
-        2 * begin <= k for begin, k in zip(begins(op.pads), op.kernel, strict=True)
-    )
-
-
-@lowering(ops.MaxPool)
-def max_pool(op: ops.MaxPool, at: Site) -> fx.Node:
-    x, padding = at.x, begins(op.pads)
-    if not fits_pooling(op):
-        x, padding = at.call(F.pad, x, border(op.pads), value=-math.inf), [0] * op.rank
-    return at.call(MAX_POOL[op.rank], x, op.kernel, op.step, tuple(padding), op.dilation)
-
-
-@lowering(ops.AvgPool)
-def avg_pool(op: ops.AvgPool, at: Site) -> fx.Node:
-    pool = AVG_POOL[op.rank]
-    window = op.kernel, op.step
-    # PyTorch's 3-d pooling refuses tensors below the kernel's size, even if padding makes them fit.
-    fits = all(n >= k for n, k in zip(at.shape[1:], op.kernel, strict=True))
-    if fits_pooling(op) and fits:
-        padding = tuple(begins(op.pads))
-        return at.call(pool, at.x, *window, padding, count_include_pad=op.include_pad)
-    mean = at.call(pool, at.call(F.pad, at.x, border(op.pads)), *window)
-    if op.include_pad:
-        return mean
-    # The mean counts the border. Divide by the share of each window that lies inside.
-    ones = at.method("new_ones", at.x, (1, 1, *at.shape[1:]))
-    share = at.call(pool, at.call(F.pad, ones, border(op.pads)), *window)
-    return at.call(torch.div, mean, share)
-
-
-@lowering(ops.AdaptiveAvgPool)
-def adaptive_avg_pool(op: ops.AdaptiveAvgPool, at: Site) -> fx.Node:
-    return at.call(ADAPTIVE_AVG_POOL[op.rank], at.x, op.output)
-
-
-@lowering(ops.AdaptiveMaxPool)
-def adaptive_max_pool(op: ops.AdaptiveMaxPool, at: Site) -> fx.Node:
-    return at.call(ADAPTIVE_MAX_POOL[op.rank], at.x, op.output)
-
-
-@lowering(GlobalAvgPool)
-def global_avg_pool(op: GlobalAvgPool, at: Site) -> fx.Node:
-    return at.call(torch.mean, at.x, spatial_dims(at), keepdim=True)
-
-
-@lowering(GlobalMaxPool)
-def global_max_pool(op: GlobalMaxPool, at: Site) -> fx.Node:
-    return at.call(torch.amax, at.x, spatial_dims(at), keepdim=True)
-
-
-def spatial_dims(at: Site) -> tuple[int, ...]:
-    return tuple(range(2, len(at.shape) + 1))
-
-
-# ---- shapes
-
-
-@lowering(ops.Concat)
-def concat(op: ops.Concat, at: Site) -> fx.Node:
-    return at.call(torch.cat, at.operands, dim=dim(op.axis, len(at.shape)))
-
-
-@lowering(ops.Slice)
-def slice_(op: ops.Slice, at: Site) -> fx.Node:
-    axis, start, stop, step = op.bounds(at.types[0])
-    whole = (slice(None),) * (axis + 1)
-    return at.call(operator.getitem, at.x, (*whole, slice(start, stop, step)))
-
-
-@lowering(ops.Pad)
-def pad(op: ops.Pad, at: Site) -> fx.Node:
-    return at.call(F.pad, at.x, border(op.widths(at.types[0])), value=op.value)
-
-
-@lowering(ops.Flatten)
-def flatten(op: ops.Flatten, at: Site) -> fx.Node:
-    if not at.shape:
-        return at.call(torch.unsqueeze, at.x, 1)
-    return at.call(torch.flatten, at.x, dim(op.axis, len(at.shape)))
-
-
-@lowering(ops.Reshape)
-def reshape(op: ops.Reshape, at: Site) -> fx.Node:
-    return at.call(torch.reshape, at.x, (-1, *at.node.type.shape))
-
-
-@lowering(ops.Transpose)
-def transpose(op: ops.Transpose, at: Site) -> fx.Node:
-    return at.call(torch.permute, at.x, (0, *(axis + 1 for axis in op.order)))
+@lowering(ops.ToFloat)
+def to_float(op: ops.ToFloat, at: Site) -> fx.Node:
+    return at.x if at.types[0].dtype == "f32" else at.module(ToFloat(at.dtype))

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir import Graph, GrowcError, TensorType
+from ..ir.ops import Embedding
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +103,8 @@ Outputs = dict[tuple[str, str], dict[str, NDArray[Any]]]
 def compare(
     before: Graph, after: Graph, *, modes: Modes = BOTH, seed: int = 0, batch: int = BATCH
 ) -> Comparison:
-    """Run both networks in torch on the same ``batch`` random examples, N(0, 1).
+    """Run both networks in torch on the same ``batch`` random examples: N(0, 1), or valid whole
+    numbers.
 
     Raises :class:`GrowcError` if their inputs or outputs differ, or a parameter has no value.
     """
@@ -131,7 +133,7 @@ class Probe:
         for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
             module = to_torch(graph, dtype=dtype)
             _fix_dropout(module, self.seed)
-            tensors = [torch.from_numpy(inputs[n]).to(dtype) for n in graph.inputs]
+            tensors = [_tensor(inputs[n], dtype) for n in graph.inputs]
             for mode in self.modes:
                 if step is not None:
                     step(f"{mode} mode, {name}")
@@ -145,6 +147,14 @@ class Probe:
         return Comparison(
             tuple(_difference(*key, before[key], after[key]) for key in before), self.seed
         )
+
+
+def _tensor(x: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+    """As a tensor: whole numbers stay, others get a precision."""
+    import torch
+
+    tensor = torch.from_numpy(x)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _by_name(graph: Graph, result: Any) -> dict[str, NDArray[Any]]:
@@ -173,14 +183,35 @@ def _ratio(difference: float, scale: float) -> float:
     return difference / scale if scale > 0 else math.inf
 
 
-def random_inputs(graph: Graph, seed: int, batch: int) -> dict[str, NDArray[np.float64]]:
-    """N(0, 1) numbers for every input: the same for two networks whose inputs have the same
-    names."""
-    found = {}
+def random_inputs(graph: Graph, seed: int, batch: int) -> dict[str, NDArray[Any]]:
+    """N(0, 1) numbers for every input, whole ones that are valid for an i64 input: the same for
+    two networks whose inputs have the same names."""
+    found: dict[str, NDArray[Any]] = {}
     for name in graph.inputs:
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        found[name] = rng.standard_normal((batch, *graph.node(name).type.shape))
+        type = graph.node(name).type
+        shape = (batch, *type.shape)
+        if type.dtype == "i64":
+            found[name] = rng.integers(0, _token_count(graph, name), shape)
+        else:
+            found[name] = rng.standard_normal(shape)
     return found
+
+
+def _token_count(graph: Graph, name: str) -> int:
+    """How many whole numbers are valid for an input: as many as the smallest embedding has rows
+    that its numbers reach, moved as they may be; without one, 2."""
+    counts: list[int] = []
+    seen, stack = {name}, [name]
+    while stack:
+        for user, _ in graph.consumers(stack.pop()):
+            node = graph.node(user)
+            if isinstance(node.op, Embedding):
+                counts.append(node.op.count)
+            elif node.type.dtype == "i64" and user not in seen:
+                seen.add(user)
+                stack.append(user)
+    return min(counts, default=2)
 
 
 def _fix_dropout(module: torch.nn.Module, seed: int) -> None:
@@ -190,6 +221,12 @@ def _fix_dropout(module: torch.nn.Module, seed: int) -> None:
     compared is the function, for every value of the masks.
     """
     import torch
+
+    from ..backends.torch_attention import Attention
+
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.explicit = True  # so that it leaves the mask to its nn.Dropout
 
     for name, part in _dropouts(module):
 
@@ -269,7 +306,7 @@ def compare_runtimes(
     probe = Probe(("eval",), seed, batch)
     expected = probe(graph)["eval", "float32"]
     session = Session(str(model) if isinstance(model, Path) else model)
-    found = session.run({name: x.astype(np.float32) for name, x in inputs.items()})
+    found = session.run(inputs)
     missing = [name for name in expected if name not in found]
     if missing:
         raise GrowcError(
