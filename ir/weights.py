@@ -6,6 +6,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,15 @@ MASK_SUFFIX = "#mask"
 """In a file, the mask of ``c.weight`` is the BOOL tensor ``c.weight#mask``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What an entry of another program's state dict is here: a parameter, perhaps transposed, or
+    nothing that the network computes with (``name`` is None)."""
+
+    name: str | None
+    transposed: bool = False
+
+
 class Weights(dict[str, Array]):
     """Parameter tensors by name, and the masks of those that have one.
 
@@ -36,17 +46,27 @@ class Weights(dict[str, Array]):
     The network computes f(x, α ⊙ W) and has |α| parameters (ILNAS section 3.1). W is zero where
     α is false, so that W is α ⊙ W; a parameter without a mask has every connection. Masks are
     shared like arrays, and never written into.
+
+    ``foreign`` says, for a network that was read from PyTorch, which entries of that module's
+    state dict have another name or layout here; all others have the parameters' names.
     """
 
     masks: dict[str, Mask]
+    foreign: dict[str, Foreign]
 
-    def __init__(self, *args: Any, masks: Mapping[str, Mask] | None = None) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        masks: Mapping[str, Mask] | None = None,
+        foreign: Mapping[str, Foreign] | None = None,
+    ) -> None:
         super().__init__(*args)
         self.masks = dict(masks or {})
+        self.foreign = dict(foreign or {})
 
     def copy(self) -> Weights:
         """A new store with the same arrays and masks."""
-        return Weights(self, masks=self.masks)
+        return Weights(self, masks=self.masks, foreign=self.foreign)
 
     def put(self, name: str, value: Array, mask: Mask | None = None) -> None:
         """Replace a parameter and its mask; a mask that leaves nothing out is not kept."""

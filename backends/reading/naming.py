@@ -20,10 +20,13 @@ def named(graph: Graph, hints: Mapping[str, Hint], sources: Mapping[str, Source]
     what has none is called as the foreign model calls it, or by its op in the scope of what it
     reads.
     """
-    return _Naming(graph, hints, sources).renamed()
+    return Naming(graph, hints, sources).renamed()
 
 
-class _Naming:
+class Naming:
+    """Finds the names; :meth:`renamed` gives the network that has them. Then ``found`` has the
+    new name of every node, and ``keys`` that of every parameter."""
+
     def __init__(
         self, graph: Graph, hints: Mapping[str, Hint], sources: Mapping[str, Source]
     ) -> None:
@@ -152,9 +155,6 @@ class _Naming:
         for key in old.parameters():
             graph.weights[self.keys[key]] = old.weights[key]
         return graph
-
-    def key_of(self, key: str) -> str:
-        return self.keys[key]
 
 
 def _scope_of(tensor: str, role: str) -> str | None:

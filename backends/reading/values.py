@@ -138,9 +138,10 @@ class Notes:
             self.texts.append(text)
 
 
-def batch_number(taken: set[int]) -> int:
-    """A prime that divides none of the numbers: it stands for the batch wherever it turns up."""
-    prime = 127
+def batch_number(taken: set[int], least: int = 127) -> int:
+    """A prime of at least ``least`` that divides none of the numbers: it stands for the batch
+    wherever it turns up. ``least`` is odd."""
+    prime = least
     while any(n % prime == 0 for n in taken if n) or not _is_prime(prime):
         prime += 2
     return prime

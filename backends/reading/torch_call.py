@@ -1,0 +1,96 @@
+"""One call of a PyTorch operator as its handler sees it, and the table of handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import operations as o
+from .builder import Builder
+from .values import Bound, Const, Unreadable, Value
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of an ATen operator: arguments by the names of its schema, defaults filled in."""
+
+    op: str
+    arguments: dict[str, Any]
+    b: Builder
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self.arguments.get(name, default)
+        return default if value is None else value
+
+    def bound(self, name: str = "self") -> Bound:
+        """A tensor argument as the result of a node."""
+        return o.bound(self.b, self.tensor(name), f"argument `{name}`")
+
+    def tensor(self, name: str = "self") -> Bound | Const:
+        value = self.arguments[name]
+        if not isinstance(value, (Bound, Const)):
+            raise Unreadable(f"its argument `{name}` is not a tensor")
+        return value
+
+    def const(self, name: str) -> Const:
+        """A tensor argument that is stored in the model as it is."""
+        return o.const(self.arguments[name], f"argument `{name}`")
+
+    def optional(self, name: str) -> Const | None:
+        return None if self.arguments.get(name) is None else self.const(name)
+
+    def rank(self, name: str = "self") -> int:
+        value = self.tensor(name)
+        return value.array.ndim if isinstance(value, Const) else value.rank
+
+    def shape(self, name: str = "self") -> tuple[int, ...]:
+        value = self.tensor(name)
+        return value.shape if isinstance(value, Const) else value.real(self.b.batch)
+
+
+Handler = Callable[[Call], Value]
+
+HANDLERS: dict[str, Handler] = {}
+"""Handlers by the operator's name, with or without its overload."""
+
+
+def handles(*names: str) -> Callable[[Handler], Handler]:
+    """Declare the handler of these operators."""
+
+    def declare(function: Handler) -> Handler:
+        for name in names:
+            HANDLERS[name] = function
+        return function
+
+    return declare
+
+
+def handler_of(target: str) -> tuple[str, Handler] | None:
+    """The handler of ``aten.add.Tensor``, or of ``aten.add``, with the name it is known by.
+
+    ``aten.add_.Tensor``, which works in place, is read like ``aten.add.Tensor``.
+    """
+    space, _, rest = target.partition(".")
+    operator, _, overload = rest.partition(".")
+    if changes_in_place(target):
+        operator = operator[:-1]
+    for name in (f"{space}.{operator}.{overload}", f"{space}.{operator}"):
+        if name in HANDLERS:
+            return name, HANDLERS[name]
+    return None
+
+
+def changes_in_place(target: str) -> bool:
+    """Whether an operator such as ``aten.relu_.default`` writes into its first argument."""
+    operator = target.split(".")[1]
+    return operator.endswith("_") and not operator.endswith("__")
+
+
+def ints(value: Any, count: int) -> list[int]:
+    """One number, or one for each axis, as one for each."""
+    listed = list(value) if isinstance(value, Sequence) else [value]
+    return listed * count if len(listed) == 1 else listed
