@@ -28,10 +28,11 @@ MASK_SUFFIX = "#mask"
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What an entry of another program's state dict is here: a parameter, perhaps transposed, or
-    nothing that the network computes with (``name`` is None)."""
+    """What an entry of another program's state dict is here: a parameter, perhaps transposed;
+    several, one after the other along the first axis; or nothing that the network computes with
+    (no ``names``)."""
 
-    name: str | None
+    names: tuple[str, ...]
     transposed: bool = False
 
 

@@ -25,6 +25,7 @@ class Source:
 
     name: str | None
     transposed: bool = False
+    rows: tuple[int, int] | None = None
     exact: bool = True
     """Whether it has the foreign tensor's numbers in its shape, or transposed."""
 
@@ -43,7 +44,7 @@ class Builder:
         self.notes = Notes()
         self.here = Hint()
         """What the nodes made now could be called."""
-        self._stored: dict[tuple[str, bool], str] = {}
+        self._stored: dict[tuple[Any, ...], str] = {}
         self._tensors: dict[tuple[Any, ...], str] = {}
 
     # ---- nodes
@@ -78,14 +79,14 @@ class Builder:
         """Put a parameter into the store, or find it where another node has put it."""
         exact = not value.changed
         if value.name is not None and exact:
-            known = self._stored.get((value.name, value.transposed))
+            known = self._stored.get((value.name, value.transposed, value.rows))
             if known is not None:
                 return known
         key = _own(node, role)
         self.graph.weights[key] = floats(value.array)
-        self.sources[key] = Source(value.name, value.transposed, exact)
+        self.sources[key] = Source(value.name, value.transposed, value.rows, exact)
         if value.name is not None and exact:
-            self._stored[value.name, value.transposed] = key
+            self._stored[value.name, value.transposed, value.rows] = key
         return key
 
     def make(self, cls: type[Op], *arguments: Any, **named: Any) -> Op:
@@ -117,14 +118,13 @@ class Builder:
 
     def _tensor(self, value: Const, shape: tuple[int, ...], *, batch: bool) -> str:
         """The node of a stored tensor, one for all who read it."""
-        key = (value.name, value.transposed, shape, batch) if value.name else (id(value), shape)
+        key: tuple[Any, ...] = (value.name, value.transposed, value.rows, shape, batch)
         if value.changed or value.name is None:
             key = (floats(value.array).tobytes(), shape, batch, value.trainable)
         if key not in self._tensors:
             kind = ops.Parameter if value.trainable else ops.Constant
-            stored = value.with_array(value.array.reshape((1, *shape) if batch else shape))
-            same = stored.array.shape == value.array.shape
-            stored = replace(stored, changed=value.changed or not same, transposed=value.transposed)
+            array = value.array.reshape((1, *shape) if batch else shape)
+            stored = value if array.shape == value.shape else value.with_array(array)
             self._tensors[key] = self.add(self.make(kind, shape, batch), (), {"": stored})
             self.hints[self._tensors[key]].weight = True
         return self._tensors[key]

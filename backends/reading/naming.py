@@ -96,7 +96,8 @@ class Naming:
             return scope
         if not scope and self.hints[node.name].scope is None:
             scope = self._scope_beside(node, position)
-        return f"{scope}.{node.op.name}" if scope else node.op.name
+        kind = self.hints[node.name].kind or node.op.name
+        return f"{scope}.{kind}" if scope else kind
 
     def _scope_beside(self, node: Node, position: Mapping[str, int]) -> str:
         """Where a node lies that nothing is said of: with what it reads."""

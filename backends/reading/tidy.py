@@ -12,6 +12,7 @@ from typing import Any
 from ...ir import Op
 from ...ir.analysis import input_free
 from .builder import Builder
+from .values import Hint
 
 Rule = Callable[["Tidy", str], str | None]
 """A simpler node that yields the same as the one of this name, or None."""
@@ -82,11 +83,12 @@ class Tidy:
 
     # ---- changing
 
-    def put(self, at: str, op: Op, *operands: str) -> str:
-        """A new node in the place of another, with its hint for a name."""
+    def put(self, at: str, op: Op, *operands: str, kind: str | None = None) -> str:
+        """A new node in the place of another, with its hint for a name; or of that kind beside."""
         name = f"n{len(self.b.hints)}"
         self.graph.add(op, operands, name)
-        self.b.hints[name] = self.b.hints[at]
+        hint = self.b.hints[at]
+        self.b.hints[name] = Hint(scope=hint.scope, kind=kind) if kind else hint
         if self.free.issuperset(operands):
             self.free.add(name)
         return name
@@ -146,7 +148,7 @@ def tidy(builder: Builder) -> None:
                 new = apply(tools, name)
                 if new is not None:
                     users = [user for user, _ in graph.consumers(name)]
-                    if new != name:
+                    if new != name and name in graph:
                         tools.replace(name, new)
                     again[new] = None
                     again.update(dict.fromkeys(users))

@@ -30,7 +30,7 @@ class Heads:
     width: int
     factor: float
 
-    def features(self, t: Tidy, at: str) -> str:
+    def features(self, t: Tidy, at: str, kind: str) -> str:
         """The node that yields these features: the source, or a slice of it."""
         total = self.heads * self.width
         size = t.shape(self.source)[-1]
@@ -38,7 +38,7 @@ class Heads:
             return self.source
         end = self.offset + total
         part = ops.Slice(self.offset, None if end == size else end, axis=1)
-        return t.put(at, part, self.source)
+        return t.put(at, part, self.source, kind=kind)
 
 
 @rule(ops.MatMul)
@@ -73,7 +73,7 @@ def attention(t: Tidy, at: str) -> str | None:
     if not near(v.factor, 1.0):
         return None
     causal = mask is not None and _is_causal(t, mask)
-    operands = [part.features(t, at) for part in (q, k, v)]
+    operands = [part.features(t, at, kind) for part, kind in ((q, "q"), (k, "k"), (v, "v"))]
     if mask is not None and not causal:
         wanted = _mask(t, at, mask, q.heads)
         if wanted is None:
@@ -83,10 +83,12 @@ def attention(t: Tidy, at: str) -> str | None:
     scale = None if abs(factor - default) <= 1e-5 * default else factor
     op = ops.Attention(q.heads, causal, scale, dropout)
     new = t.put(at, op, *operands)
+    if t.shape(new) != t.shape(exit):
+        new = t.put(at, ops.Reshape(t.shape(exit)), new, kind="flatten")
     if exit == at:
         return new
     t.replace(exit, new)
-    return None
+    return new
 
 
 def _is_scores(t: Tidy, name: str) -> bool:
@@ -166,8 +168,10 @@ def _exit(t: Tidy, at: str, v: Heads) -> str | None:
         if user is None or not t.is_a(user, (ops.Reshape, ops.Flatten, ops.Transpose)):
             return None
         at, numbers = user, _moved(t, user, numbers)
-        if numbers.shape == wanted.shape:
-            return at if np.array_equal(numbers, wanted) else None
+        # Of a single token often just the features are left.
+        one = len(wanted) == 1 and numbers.shape == wanted.shape[1:]
+        if numbers.shape == wanted.shape or one:
+            return at if np.array_equal(numbers.reshape(wanted.shape), wanted) else None
 
 
 def _values(t: Tidy, name: str) -> NDArray[np.float32] | None:

@@ -26,11 +26,12 @@ class Call:
         value = self.arguments.get(name, default)
         return default if value is None else value
 
-    def bound(self, name: str = "self") -> Bound:
-        """A tensor argument as the result of a node."""
-        return o.bound(self.b, self.tensor(name), f"argument `{name}`")
+    def bound(self, name: str | None = None) -> Bound:
+        """A tensor argument, by default the first, as the result of a node."""
+        return o.bound(self.b, self.tensor(name))
 
-    def tensor(self, name: str = "self") -> Bound | Const:
+    def tensor(self, name: str | None = None) -> Bound | Const:
+        name = name or ("self" if "self" in self.arguments else "input")
         value = self.arguments[name]
         if not isinstance(value, (Bound, Const)):
             raise Unreadable(f"its argument `{name}` is not a tensor")
@@ -43,11 +44,11 @@ class Call:
     def optional(self, name: str) -> Const | None:
         return None if self.arguments.get(name) is None else self.const(name)
 
-    def rank(self, name: str = "self") -> int:
+    def rank(self, name: str | None = None) -> int:
         value = self.tensor(name)
         return value.array.ndim if isinstance(value, Const) else value.rank
 
-    def shape(self, name: str = "self") -> tuple[int, ...]:
+    def shape(self, name: str | None = None) -> tuple[int, ...]:
         value = self.tensor(name)
         return value.shape if isinstance(value, Const) else value.real(self.b.batch)
 

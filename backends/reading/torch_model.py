@@ -339,25 +339,21 @@ class _Reader:
 
     def _foreign(self, naming: Naming) -> dict[str, Foreign]:
         """What the entries of the module's state dict are, where names do not say it."""
-        found: dict[str, tuple[str, bool]] = {}
-        for key, source in self.b.sources.items():
-            if source.name is not None and source.exact and key in naming.keys:
-                found[source.name] = (naming.keys[key], source.transposed)
+        parts = self._parts(naming)
         foreign: dict[str, Foreign] = {}
         forgotten: list[str] = []
-        persistent = {name for name in self.stored if name in self._state_names()}
         for name, tensor in self.stored.items():
-            if name not in persistent:
-                continue
-            key, transposed = found.get(self.first[id(tensor)], (None, False))
-            if key is None:
-                if not name.endswith("num_batches_tracked"):
-                    forgotten.append(name)
-                    foreign[name] = Foreign(None)
-                elif name.rpartition(".")[0] not in naming.found.values():
-                    foreign[name] = Foreign(None)
-            elif key != name or transposed:
-                foreign[name] = Foreign(key, transposed)
+            if name not in self.program.state_dict and not isinstance(tensor, nn.Parameter):
+                continue  # a buffer that is in no state dict
+            found = parts.get(self.first[id(tensor)], Foreign(()))
+            if name.endswith("num_batches_tracked"):
+                if name.rpartition(".")[0] not in naming.found.values():
+                    foreign[name] = found
+            elif not found.names:
+                forgotten.append(name)
+                foreign[name] = found
+            elif found != Foreign((name,)):
+                foreign[name] = found
         if forgotten:
             self.b.notes.add(
                 f"the network does not compute with {plural(len(forgotten), 'stored tensor')} as "
@@ -365,10 +361,22 @@ class _Reader:
             )
         return foreign
 
-    def _state_names(self) -> set[str]:
-        return set(self.program.state_dict) | {
-            name for name in self.stored if isinstance(self.stored[name], nn.Parameter)
-        }
+    def _parts(self, naming: Naming) -> dict[str, Foreign]:
+        """Name of a stored tensor → the parameters that are all of it."""
+        rows: dict[str, list[tuple[tuple[int, int], str, bool]]] = {}
+        for key, source in self.b.sources.items():
+            if source.name is not None and source.exact and key in naming.keys:
+                size = len(self.stored[source.name]) if self.stored[source.name].ndim else 1
+                part = (source.rows or (0, size), naming.keys[key], source.transposed)
+                rows.setdefault(source.name, []).append(part)
+        found = {}
+        for name, parts in rows.items():
+            parts.sort()
+            ends = [0, *(stop for (_, stop), _, _ in parts)]
+            size = len(self.stored[name]) if self.stored[name].ndim else 1
+            if [start for (start, _), _, _ in parts] == ends[:-1] and ends[-1] == size:
+                found[name] = Foreign(tuple(key for _, key, _ in parts), parts[0][2])
+        return found
 
 
 def _const(tensor: Tensor, name: str | None, trainable: bool) -> Const:

@@ -9,7 +9,7 @@ that only moves the batch, or a reshape that only merges it, leaves no trace in 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Const:
     trainable: bool = False
     transposed: bool = False
     changed: bool = False
+    rows: tuple[int, int] | None = None
+    """The part of the stored tensor's first axis that it is; None for all of it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,9 +57,16 @@ class Const:
 
     def with_array(self, array: NDArray[Any], *, transposed: bool = False) -> Const:
         """The same tensor in another layout."""
-        return Const(
-            array, self.name, self.trainable, self.transposed != transposed, changed=not transposed
-        )
+        changed = self.changed or not transposed
+        swapped = self.transposed != transposed
+        return Const(array, self.name, self.trainable, swapped, changed, self.rows)
+
+    def part(self, start: int, stop: int) -> Const:
+        """Some rows, for instance of the packed weights of several layers."""
+        array = self.array[start:stop]
+        if self.transposed or self.changed or self.rows is not None:
+            return self.with_array(array)
+        return replace(self, array=array, rows=(start, stop))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,8 @@ class Hint:
 
     name: str | None = None
     scope: str | None = None
+    kind: str | None = None
+    """What it is called within its scope; its op's name if not given."""
     weight: bool = False
     """Whether the node's own stored tensors say what it is called, before ``name`` does."""
 
