@@ -56,11 +56,41 @@ def group_norm(op: ops.GroupNorm, at: Site) -> str:
     value = at.reshape(normal, at.shape)
     if not op.affine:
         return value
-    weight, bias = (per_channel(at, at.params[role]) for role in ("weight", "bias"))
+    weight, bias = (at.per_channel(at.params[role]) for role in ("weight", "bias"))
     return at.emit("Add", at.emit("Mul", value, weight), bias)
 
 
-def per_channel(at: Site, parameter: str) -> str:
-    """A parameter of shape [channels] so that it broadcasts over the axes after the channels."""
-    spatial = range(1, len(at.shape))
-    return at.emit("Unsqueeze", parameter, at.ints(*spatial)) if spatial else parameter
+@lowering(ops.RmsNorm)
+def rms_norm(op: ops.RmsNorm, at: Site) -> str:
+    if at.opset >= 23:
+        shape = at.shape[-op.dims :]
+        weight = at.params["weight"] if op.affine else at.constant_of(1.0, shape)
+        return at.emit("RMSNormalization", at.x, weight, axis=-op.dims, epsilon=op.eps)
+    square = at.reduce("ReduceMean", at.emit("Mul", at.x, at.x), range(-op.dims, 0))
+    root = at.emit("Sqrt", at.emit("Add", square, at.number(op.eps)))
+    normal = at.emit("Div", at.x, root)
+    return at.emit("Mul", normal, at.params["weight"]) if op.affine else normal
+
+
+@lowering(ops.LocalResponseNorm)
+def local_response_norm(op: ops.LocalResponseNorm, at: Site) -> str:
+    settings = {"alpha": op.alpha, "beta": op.beta, "bias": op.bias, "size": op.size}
+    channels, *spatial = at.shape
+    if op.size % 2 and len(spatial) == 2:
+        return at.emit("LRN", at.x, **settings)
+    # onnxruntime has it for images and odd sizes alone.
+    if op.size % 2:
+        image = at.reshape(at.x, (channels, 1, math.prod(spatial)))
+        return at.reshape(at.emit("LRN", image, **settings), at.shape)
+    square = at.reshape(at.emit("Mul", at.x, at.x), (1, channels, math.prod(spatial)))
+    before, after = (op.size - 1) // 2, op.size // 2
+    mean = at.emit(
+        "AveragePool",
+        square,
+        kernel_shape=[op.size, 1],
+        pads=[before, 0, after, 0],
+        count_include_pad=1,
+    )
+    scaled = at.emit("Mul", at.reshape(mean, at.shape), at.number(op.alpha))
+    root = at.emit("Pow", at.emit("Add", scaled, at.number(op.bias)), at.number(op.beta))
+    return at.emit("Div", at.x, root)

@@ -6,9 +6,7 @@ import math
 from typing import Any
 
 from ..ir import ops
-from ..ir.ops.pool import GlobalAvgPool, GlobalMaxPool
-from .onnx_ops import bordered, cut, flat
-from .onnx_site import Site, lowering
+from .onnx_site import Site, bordered, cut, flat, lowering
 
 
 @lowering(ops.MaxPool)
@@ -18,7 +16,9 @@ def max_pool(op: ops.MaxPool, at: Site) -> str:
     # which a dilated window may exceed.
     if all(max(pair) < k for pair, k in zip(op.pads, op.kernel, strict=True)):
         return at.emit("MaxPool", at.x, pads=flat(op.pads), dilations=op.dilation, **window)
-    return at.emit("MaxPool", bordered(at, op.pads, -math.inf), dilations=op.dilation, **window)
+    return at.emit(
+        "MaxPool", bordered(at, at.x, op.pads, -math.inf), dilations=op.dilation, **window
+    )
 
 
 @lowering(ops.AvgPool)
@@ -31,6 +31,12 @@ def avg_pool(op: ops.AvgPool, at: Site) -> str:
         pads=flat(op.pads),
         count_include_pad=int(op.include_pad),
     )
+
+
+@lowering(ops.LpPool)
+def lp_pool(op: ops.LpPool, at: Site) -> str:
+    window = {"kernel_shape": op.kernel, "strides": op.step, "pads": flat(op.pads)}
+    return at.emit("LpPool", at.x, p=op.p, **window)
 
 
 @lowering(ops.AdaptiveAvgPool)
@@ -65,11 +71,19 @@ def adaptive_pool(op: ops.AdaptivePool, at: Site, pool: str, reduce: str) -> str
     return value
 
 
-@lowering(GlobalAvgPool)
-def global_avg_pool(op: GlobalAvgPool, at: Site) -> str:
+@lowering(ops.GlobalAvgPool)
+def global_avg_pool(op: ops.GlobalAvgPool, at: Site) -> str:
     return at.emit("GlobalAveragePool", at.x)
 
 
-@lowering(GlobalMaxPool)
-def global_max_pool(op: GlobalMaxPool, at: Site) -> str:
+@lowering(ops.GlobalMaxPool)
+def global_max_pool(op: ops.GlobalMaxPool, at: Site) -> str:
     return at.emit("GlobalMaxPool", at.x)
+
+
+@lowering(ops.GlobalLpPool)
+def global_lp_pool(op: ops.GlobalLpPool, at: Site) -> str:
+    if at.opset < 22:
+        return at.emit("GlobalLpPool", at.x, p=op.p)
+    # onnxruntime lacks the version of opset 22.
+    return at.emit("LpPool", at.x, p=op.p, kernel_shape=at.shape[1:])

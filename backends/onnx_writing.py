@@ -11,10 +11,16 @@ import onnx
 from onnx import helper
 
 from ..ir import Graph, GrowcError, Input, Node, Op, TensorType
+from ..ir.analysis import input_free
 from ..ir.files import write_files
-from . import onnx_norms as onnx_norms  # these three register the lowerings
+from ..ir.ops import Stored
+from . import onnx_attention as onnx_attention  # these register the lowerings
+from . import onnx_functions as onnx_functions
+from . import onnx_norms as onnx_norms
 from . import onnx_ops as onnx_ops
 from . import onnx_pools as onnx_pools
+from . import onnx_resize as onnx_resize
+from . import onnx_shapes as onnx_shapes
 from .onnx_site import Body, Site, lowering
 from .registry import require_values
 
@@ -43,10 +49,10 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """The graph as an ONNX model for evaluation, checked by ``onnx.checker``.
 
-    Inputs and outputs have the graph's names and shapes ``[batch, *shape]``, with any batch size.
-    Initializers are the graph's parameters, under their names; nodes have the graph's names.
-    Dropout is the identity, batch norms use their running statistics, and nodes that no output
-    needs are left out. The same graph always gives the same bytes.
+    Inputs and outputs have the graph's names and shapes ``[batch, *shape]``, with any batch size;
+    whole numbers are int64. Initializers are the graph's parameters, under their names; nodes have
+    the graph's names. Dropout is the identity, batch norms use their running statistics, and nodes
+    that no output needs are left out. The same graph always gives the same bytes.
 
     With ``path`` the model is also written there, all or nothing. If it is larger than
     ``max_bytes``, the weights go into ``<path>.data`` beside it; the two belong together.
@@ -102,13 +108,19 @@ def _model(graph: Graph, live: list[Node], opset: int) -> onnx.ModelProto:
     params = dict.fromkeys(key for node in live for key, _ in graph.params_of(node.name))
     _check_output_names(graph, params)
     inner = {node.name for node in live} | params.keys()
-    body = Body(opset, taken={*inner, *graph.outputs})
+    free = input_free(graph)
+    first_input = next(iter(graph.inputs), None)
+    body = Body(opset, taken={*inner, *graph.outputs}, free=free, first_input=first_input)
     tensors = _tensor_names(graph, live, body)
     for node in live:
         if not isinstance(node.op, Input):
             _write(graph, node, body, tensors)
     for output, source in graph.outputs.items():
-        if tensors[source] != output:
+        if source in free:
+            name = body.fresh(f"{output}/Expand")
+            shape = body.whole_batch(graph.node(source).type.rank)
+            body.emit("Expand", [tensors[source], shape], output, name)
+        elif tensors[source] != output:
             name = body.fresh(f"{output}/Identity")
             body.emit("Identity", [tensors[source]], output, name)
     model = helper.make_model(
@@ -119,9 +131,9 @@ def _model(graph: Graph, live: list[Node], opset: int) -> onnx.ModelProto:
             [_typed(name, graph.node(node).type) for name, node in graph.outputs.items()],
             # The checker compares these with the shapes it infers itself.
             value_info=[
-                _typed(tensors[node.name], node.type)
+                _typed(tensors[node.name], node.type, 1 if node.name in free else "batch")
                 for node in live
-                if tensors[node.name] not in graph.outputs and node.name not in graph.inputs
+                if tensors[node.name] not in {*graph.outputs, *graph.inputs, *params}
             ],
         ),
         opset_imports=[helper.make_opsetid("", opset)],
@@ -151,13 +163,18 @@ def _tensor_names(graph: Graph, live: list[Node], body: Body) -> dict[str, str]:
     """ONNX's name for the tensor of each node: an output's name, or else the node's own.
 
     A node whose name is that of an output of another node gets a fresh one. What an output cannot
-    have this way (an input, or the second name of one tensor) needs an Identity.
+    have this way (an input, or the second name of one tensor) needs an Identity, and what depends
+    on no input is repeated. A stored tensor's name is that of its initializer.
     """
     names = {name: name for name in graph.inputs}
     for output, source in graph.outputs.items():
-        names.setdefault(source, output)
+        if source not in body.free:
+            names.setdefault(source, output)
     for node in live:
-        if node.name not in names:
+        if isinstance(node.op, Stored):
+            key = node.parameter("")
+            names[node.name] = key if node.op.batch else body.fresh(f"{node.name}/Unsqueeze")
+        elif node.name not in names:
             taken = node.name in graph.outputs
             names[node.name] = body.fresh(node.name) if taken else node.name
     return names
@@ -170,6 +187,8 @@ def _write(graph: Graph, node: Node, body: Body, tensors: dict[str, str]) -> Non
     lower = lowering.find(type(node.op))
     assert lower is not None  # lowering.check has looked
     result = lower(node.op, Site(node, operands, graph.operand_types(node), params, body))
+    if result == tensors[node.name]:
+        return  # an initializer
     if result in operands:
         body.emit("Identity", [result], tensors[node.name], node.name)
         return
@@ -178,8 +197,11 @@ def _write(graph: Graph, node: Node, body: Body, tensors: dict[str, str]) -> Non
     last.output[0], last.name = tensors[node.name], node.name
 
 
-def _typed(name: str, type: TensorType) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *type.shape])
+ELEMENTS = {"f32": onnx.TensorProto.FLOAT, "i64": onnx.TensorProto.INT64}
+
+
+def _typed(name: str, type: TensorType, batch: int | str = "batch") -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, ELEMENTS[type.dtype], [batch, *type.shape])
 
 
 def _least_ir_version(opset: int) -> int:

@@ -159,7 +159,7 @@ def _tensor(x: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
 
 def _by_name(graph: Graph, result: Any) -> dict[str, NDArray[Any]]:
     named = result if isinstance(result, dict) else dict.fromkeys(graph.outputs, result)
-    return {name: tensor.numpy() for name, tensor in named.items()}
+    return {name: tensor.numpy(force=True) for name, tensor in named.items()}
 
 
 def _difference(
