@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,9 +67,14 @@ FAMILIES = {
     "conv": "Convolution and linear",
     "norm": "Normalization",
     "activation": "Activation",
+    "functions": "More functions",
     "pool": "Pooling",
     "arithmetic": "Arithmetic",
+    "reduce": "Reduction",
+    "attention": "Attention and matrix product",
     "shape": "Shape",
+    "resize": "Resolution",
+    "tensors": "Stored tensors and tokens",
 }
 
 HEAD = """# The ops
@@ -91,7 +98,7 @@ def ops_page() -> str:
 
 def entry(cls: type[Op]) -> str:
     """What the page says of one op."""
-    about = (cls.__doc__ or "").split("\n")[0].rstrip(".")
+    about = inspect.cleandoc(cls.__doc__ or "").rstrip(".").replace("``", "`")
     lines = [f"### {cls.name}", "", f"    {cls.call_signature()}", "", f"{about}."]
     if cls.attributes:
         lines += ["", "| attribute | default | values | meaning |", "|---|---|---|---|"]
@@ -104,30 +111,58 @@ def entry(cls: type[Op]) -> str:
     return "\n".join([*lines, *example(cls), ""])
 
 
+VALUES: dict[str, Any] = {
+    "axes": [-1],
+    "block": 2,
+    "channels": 16,
+    "count": 100,
+    "exponent": 2.0,
+    "features": 10,
+    "groups": 2,
+    "indices": [2, 0],
+    "order": [1, 0],
+    "repeats": [1, 2],
+    "shape": [12, -1],
+    "size": [16, 16],
+    "start": 2,
+}
+"""For required attributes, by name."""
+
+SPECIAL: dict[str, tuple[dict[str, Any], list[TensorType] | None]] = {
+    "local_response_norm": ({"size": 5}, None),
+    "matmul": ({}, [TensorType((6, 8)), TensorType((8, 5))]),
+    "attention": ({}, [TensorType((6, 8))] * 3),
+    "depth_to_space": ({}, [TensorType((8, 8, 8))]),
+    "embedding": ({}, [TensorType((12,), "i64")]),
+    "to_float": ({}, [TensorType((12,), "i64")]),
+    "expand": ({"shape": [4, 6, 8]}, [TensorType((6, 1))]),
+    "parameter": ({"shape": [6, 8]}, []),
+    "constant": ({"shape": [6, 8]}, []),
+}
+"""Attributes and operands of ops that do not take those of others."""
+
+
 def example(cls: type[Op]) -> list[str]:
-    """Shapes and parameters of the op on a tensor that it takes."""
-    values = {
-        "channels": 16,
-        "features": 10,
-        "groups": 2,
-        "shape": [12, -1],
-        "order": [1, 0],
-        "start": 2,
-    }
-    op = cls.build([], {a.name: values[a.name] for a in cls.attributes if a.required})
+    """Shapes and parameters of the op on tensors that it takes."""
+    special, taken = SPECIAL.get(cls.name, ({}, None))
+    required = {a.name: VALUES[a.name] for a in cls.attributes if a.required}
+    op = cls.build([], {**required, **special})
     images = [(6, 8, 8), (6, 8), (6, 8, 8, 8), (6,)]
-    for shape in [(6,), *images] if cls.name == "linear" else images:
-        operands = (TensorType(shape),) * len(cls.operands)
+    shapes = [(6,), *images] if cls.name == "linear" else images
+    options = [[TensorType(shape)] * len(cls.operands) for shape in shapes]
+    for operands in options if taken is None else [taken]:
         try:
-            result = op.infer(*operands)
+            result = op.result(*operands)
         except ShapeError:
             continue
         written = ", ".join(text for _, text in op.arguments())
         call = f"{op.name}({written})" if written else op.name
-        found = [f"From {operands[0]}, `{call}` makes {result}."]
+        given = " and ".join(dict.fromkeys(map(str, operands)))
+        found = [f"From {given}, `{call}` makes {result}." if given else f"`{call}` is {result}."]
         for spec in op.params(*operands):
             kind = "" if spec.trainable else ", not trained"
-            found.append(f"- `{spec.role}` {list(spec.shape)}{kind}")
+            name = f"`{spec.role}`" if spec.role else "of the node's own name,"
+            found.append(f"- {name} {list(spec.shape)}{kind}")
         if len(found) > 1:
             count = sum(math.prod(s.shape) for s in op.params(*operands) if s.trainable)
             found[0] = f"{found[0][:-1]}, with {count:,} parameters:\n"

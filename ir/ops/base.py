@@ -99,8 +99,8 @@ class Op(Attributed):
         inside = cls.signature()[len(cls.name) + 1 : -1]
         if len(cls.operands) == 1 and not cls.variadic:
             return f"{cls.operands[0]} -> {cls.name}" + (f"({inside})" if inside else "")
-        operands = ", ".join(cls.operands) + (", …" if cls.variadic else "")
-        return f"{cls.name}({operands}{', ' + inside if inside else ''})"
+        parts = [*cls.operands, *["…"][: cls.variadic], *[inside][: bool(inside)]]
+        return f"{cls.name}({', '.join(parts)})"
 
     @classmethod
     def signature_help(cls) -> str:

@@ -16,15 +16,15 @@ class Resize(Op):
     """Each channel sampled anew at another resolution.
 
     The place of result i on an axis of n numbers that becomes m, with the ratio r = m/n (or
-    ``scale`` where that is given, as ONNX and PyTorch compute with it):
+    ``scale`` where that is given, as ONNX and PyTorch compute with it; 1.6666666 means 5/3):
 
     - ``half_pixel``: (i + 0.5)/r - 0.5; ``pytorch_half_pixel``: the same, 0 where m is 1
     - ``asymmetric``: i/r
-    - ``align_corners``: i·(n - 1)/(m - 1)
+    - ``align_corners``: i·(n - 1)/(m - 1), 0 where m is 1
 
     ``nearest`` takes the number at that place rounded as ``rounding`` says; ``linear`` and
-    ``cubic`` interpolate between the 2 or 4 nearest along each axis; outside of the tensor are
-    copies of its border.
+    ``cubic`` interpolate between the 2 or 4 nearest along each axis, with ``antialias`` between
+    1/r times as many where r is below 1; outside of the tensor are copies of its border.
     """
 
     name: ClassVar[str] = "resize"
