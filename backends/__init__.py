@@ -1,4 +1,4 @@
-"""Lowering to PyTorch, writing ONNX, and running ONNX files.
+"""Lowering to PyTorch, writing ONNX, running ONNX files, and reading models of others.
 
 Importing this package imports neither torch nor onnx: each name is loaded when first asked for.
 """
@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .module_weights import weights_of, with_weights_of
     from .onnx_writing import onnx_files, onnx_supports, to_onnx
+    from .reading.onnx_model import from_onnx
+    from .reading.torch_model import from_torch
     from .runtime import Session, run_onnx
     from .torch_lowering import to_torch, torch_supports
 
 __all__ = [
     "Session",
+    "from_onnx",
+    "from_torch",
     "onnx_files",
     "onnx_supports",
     "run_onnx",
@@ -26,6 +30,8 @@ __all__ = [
 
 _HOME = {
     "Session": "runtime",
+    "from_onnx": "reading.onnx_model",
+    "from_torch": "reading.torch_model",
     "onnx_files": "onnx_writing",
     "onnx_supports": "onnx_writing",
     "run_onnx": "runtime",

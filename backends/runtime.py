@@ -76,6 +76,22 @@ class Session:
         """Names of the outputs."""
         return tuple(value.name for value in self._session.get_outputs())
 
+    @property
+    def input_types(self) -> dict[str, tuple[tuple[Any, ...], bool]]:
+        """Input → its shape, open axes as text or None, and whether it takes whole numbers."""
+        whole = ("int", "bool")
+        return {
+            value.name: (tuple(value.shape), any(word in value.type for word in whole))
+            for value in self._session.get_inputs()
+        }
+
+    @property
+    def batch(self) -> int | None:
+        """The size of the batch, if the model fixes it: the first axis of its first input."""
+        shapes = [value.shape for value in self._session.get_inputs()]
+        first = shapes[0][0] if shapes and shapes[0] else None
+        return first if isinstance(first, int) else None
+
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """All outputs by name, for inputs by name, each ``[batch, *shape]``.
 

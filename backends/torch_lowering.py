@@ -19,6 +19,7 @@ from . import torch_resize as torch_resize
 from . import torch_shapes as torch_shapes
 from .module_names import assemble
 from .registry import require_values, shortened
+from .state_dicts import keep_foreign
 from .torch_modules import set_masks
 from .torch_site import Draft, Site, lowering, variable
 
@@ -38,7 +39,8 @@ def to_torch(
     parameters are standard PyTorch modules at the node's dotted name, a ``parameter`` is an
     ``nn.Parameter`` there and a ``constant`` a buffer, so the state dict's keys are the graph's
     parameter names (and PyTorch's own ``num_batches_tracked``). Tied weights are one
-    ``nn.Parameter``; the state dict lists it under each node that uses it. The module is in
+    ``nn.Parameter``; the state dict lists it under each node that uses it. Of a network read by
+    :func:`from_torch` it loads and gives state dicts of the module that was read. The module is in
     training mode, as any new one.
 
     ``dtype`` is that of the parameters, float32 if not given. With ``share`` the module's tensors
@@ -81,7 +83,10 @@ def to_torch(
             results[name] = draft.expanded(results[name], graph.node(name).type, name)
     outputs = {name: results[node] for name, node in graph.outputs.items()}
     draft.graph.output(next(iter(outputs.values())) if len(outputs) == 1 else outputs)
-    return fx.GraphModule(assemble(graph, draft.modules, draft.tensors), draft.graph)
+    module = fx.GraphModule(assemble(graph, draft.modules, draft.tensors), draft.graph)
+    if graph.weights.foreign or any(node.shared for node in graph):
+        keep_foreign(module, graph.weights.foreign)
+    return module
 
 
 def _placeholder(draft: Draft, name: str) -> fx.Node:

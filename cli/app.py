@@ -20,8 +20,9 @@ COMMANDS = {
     "show": "Print the layer table, or draw the network.",
     "passes": "List the passes, or explain one.",
     "compile": "Apply passes, check that the function is kept, write it.",
-    "verify": "Compare two networks on random inputs.",
+    "verify": "Decide whether two networks compute the same.",
     "diff": "Say what differs between two networks.",
+    "import": "Read a trained ONNX or PyTorch model as .arch and weights.",
     "export": "Write a network as ONNX or as a PyTorch module.",
 }
 
@@ -35,7 +36,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"growc.cli.{name}").command
+        # `import` is a keyword of Python, so its file has another name.
+        command = import_module(f"growc.cli.{'import_' if name == 'import' else name}").command
         assert isinstance(command, click.Command)
         command.short_help = COMMANDS[name]
         return command
@@ -77,8 +79,9 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
 def growc() -> None:
     """Grow neural networks without changing what they compute.
 
-    A network is text (.arch). Passes make it wider or deeper and keep its function; train it on
-    in PyTorch, or export it to ONNX. A file may be `-`: standard input or output.
+    A network is text (.arch), or read from a trained ONNX or PyTorch model. Passes make it wider
+    or deeper and keep its function; train it on in PyTorch, or export it to ONNX. A file may be
+    `-`: standard input or output.
     """
 
 

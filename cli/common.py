@@ -74,14 +74,37 @@ def force_option(command: Command) -> Command:
 
 
 def read(file: str, settings: Sequence[str] = (), weights: str | None = None) -> Loaded:
-    """What is in a file, or on standard input if ``file`` is ``-``."""
+    """What is in a file, or on standard input if ``file`` is ``-``. A model in ONNX is read too."""
     from ..grammar import load_file, load_source
     from ..grammar.settings import read_settings
 
+    if is_onnx(file):
+        return _read_onnx(file, settings, weights)
     values = read_settings(tuple(settings))
     if file == STDIO:
         return load_source(read_stdin(), Path(), values, weights=weights)
     return load_file(Path(file), values, weights=weights)
+
+
+def is_onnx(file: str) -> bool:
+    """Whether a file's name says that it is an ONNX model."""
+    return file != STDIO and Path(file).suffix.lower() == ".onnx"
+
+
+def _read_onnx(file: str, settings: Sequence[str], weights: str | None) -> Loaded:
+    from ..backends import from_onnx
+    from ..grammar import Loaded
+    from ..ir import Diagnostic, GrowcError
+
+    if settings or weights:
+        raise GrowcError(
+            f"{file}: an ONNX model has no hyperparameters and brings its weights along",
+            help="leave out --set and --weights, or read it with `growc import` first",
+        )
+    notes: list[str] = []
+    graph = from_onnx(file, notes=notes)
+    warnings = [Diagnostic(f"{file}: {note}", severity="warning") for note in notes]
+    return Loaded(graph, warnings, [])
 
 
 def read_stdin() -> Source:

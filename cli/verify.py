@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Failed, json_option, print_json, progress, read_graph, seed_option
+from .common import Failed, is_onnx, json_option, print_json, progress, read_graph, seed_option
 
 if TYPE_CHECKING:
     from ..ir import Graph
-    from ..proof import Comparison, Proof
+    from ..proof import Difference
+    from ..verifying import Verified
 
 
 @click.command()
@@ -33,49 +35,71 @@ if TYPE_CHECKING:
 def command(
     a: str, b: str, mode: str | None, certificate: str | None, seed: int, as_json: bool
 ) -> None:
-    """Decide whether two networks compute the same: two .arch files, or one and its .onnx.
+    """Decide whether two networks compute the same. Each is an .arch file or an ONNX model.
 
-    Two .arch files are proved equal where that is possible, in real arithmetic; then both are run
-    on random inputs, and the largest difference of any output is printed. The verdict is proved,
-    refuted, or unproved: no proof, and no difference found. An .onnx file is only run. Exit status
-    1 if refuted, else 0. Networks without weights get the same random ones, by --seed, wherever
-    names agree.
+    They are proved equal where that is possible, in real arithmetic; then both are run on random
+    inputs, and the largest difference of any output is printed. The verdict is proved, refuted, or
+    unproved: no proof, and no difference found. An .onnx file is read for the proof, and run in
+    onnxruntime beside what was read; one that growc cannot read is only run. Exit status 1 if
+    refuted, else 0. Networks without weights get the same random ones, by --seed, wherever names
+    agree.
     """
     from ..ir import GrowcError
-    from ..proof import compare
 
-    models = [f for f in (a, b) if Path(f).suffix == ".onnx"]
-    if len(models) == 2 or (models and certificate):
-        raise GrowcError(
-            "one of the two must be an .arch file"
-            if not certificate
-            else "certificates are about .arch files",
-            help="compare each of the models with it" if not certificate else None,
-        )
-    for model in models:
-        if not Path(model).is_file():
-            raise GrowcError(f"{model}: no such file")
+    models = [f for f in (a, b) if is_onnx(f)]
+    if models and certificate:
+        raise GrowcError("certificates are about .arch files")
     if models and mode in ("train", "both"):
         raise GrowcError(
             f"{models[0]}: an ONNX model has no train mode", help="use --mode eval, or leave it out"
         )
     with progress(as_json) as tell:
         tell("reading")
-        if models:
-            graph = _ready(b if a in models else a, seed, as_json)
-            tell("running both")
-            proof, comparison = None, _against_onnx(graph, models[0], seed)
-        else:
-            before, after = _ready(a, seed, as_json), _ready(b, seed, as_json)
-            modes = (mode,) if mode in ("eval", "train") else ("eval", "train")
-            tell("proving")
-            proof = _prove(certificate, before, after, modes, seed)
-            tell("running both")
-            comparison = compare(before, after, modes=proof.modes, seed=seed)
-    verdict = _verdict(proof, comparison)
-    _print(verdict, proof, comparison, as_json)
-    if verdict == "refuted":
+        found = _compared(a, b, mode, certificate, seed, as_json, tell)
+    _print(found, as_json)
+    if found.verdict == "refuted":
         raise Failed
+
+
+def _compared(
+    a: str,
+    b: str,
+    mode: str | None,
+    certificate: str | None,
+    seed: int,
+    as_json: bool,
+    tell: Callable[[str], None],
+) -> Verified:
+    from ..certificates import recheck
+    from ..verifying import only_run, verify
+
+    sides = [_side(file, seed, as_json) for file in (a, b)]
+    if any(isinstance(side, str) for side in sides):
+        tell("running both")
+        return only_run(*sides, seed=seed)
+    before, after = sides
+    models = {file: side for file, side in zip((a, b), sides, strict=True) if is_onnx(file)}
+    modes: tuple[str, ...] = (mode,) if mode in ("eval", "train") else ("eval", "train")
+    if models:
+        modes = ("eval",)
+    tell("proving, and running both")
+    proof = recheck(certificate, before, after) if certificate is not None else None
+    return verify(before, after, modes, models=models, proof=proof, seed=seed)
+
+
+def _side(file: str, seed: int, as_json: bool) -> Any:
+    """The network of a file with values for all parameters, or the path of a model that growc
+    cannot read."""
+    from ..ir import GrowcError
+
+    try:
+        return _ready(file, seed, as_json)
+    except GrowcError as error:
+        if not is_onnx(file) or not Path(file).is_file():
+            raise
+        if not as_json:
+            click.echo(f"note: {error.diagnostics[0].message}", err=True)
+        return file
 
 
 def _ready(file: str, seed: int, as_json: bool) -> Graph:
@@ -90,59 +114,44 @@ def _ready(file: str, seed: int, as_json: bool) -> Graph:
     return graph
 
 
-def _prove(
-    certificate: str | None, before: Graph, after: Graph, modes: tuple[str, ...], seed: int
-) -> Proof:
-    from ..certificates import recheck
-    from ..proof import Prover
-
-    if certificate is not None:
-        return recheck(certificate, before, after)
-    return Prover(seed)(before, after, modes, search=False)
-
-
-def _verdict(proof: Proof | None, comparison: Comparison) -> str:
-    if proof is not None and proof.verdict == "proved":
-        return "proved"
-    return "unproved" if comparison.agrees else "refuted"
-
-
-def _against_onnx(graph: Graph, model: str, seed: int) -> Comparison:
-    from ..proof import compare_runtimes
-
-    return compare_runtimes(graph, Path(model), seed=seed)[0]
-
-
-def _print(verdict: str, proof: Proof | None, comparison: Comparison, as_json: bool) -> None:
+def _print(found: Verified, as_json: bool) -> None:
+    proof = found.proof
     if as_json:
         from ..certificates import as_json as plain
 
         print_json(
             {
-                "verdict": verdict,
-                "max_abs_diff": comparison.worst.max_abs,
-                "agrees": comparison.agrees,
-                "seed": comparison.seed,
+                "verdict": found.verdict,
+                "max_abs_diff": found.comparison.worst.max_abs,
+                "agrees": found.comparison.agrees,
+                "seed": found.comparison.seed,
                 "proof": plain(proof) if proof else None,
-                "differences": [d.as_json() for d in comparison.differences],
+                "differences": [d.as_json() for d in found.comparison.differences],
+                "onnxruntime": {file: c.worst.as_json() for file, c in found.runtimes.items()},
             }
         )
         return
-    for d in comparison.differences:
-        click.echo(
-            f"{d.mode:<5}  {d.dtype}  max |Δ| {d.max_abs:.2e}, {d.relative:.1e} of the outputs' "
-            f"scale {d.scale:.3g}"
-        )
-    if verdict == "proved":
+    for d in found.comparison.differences:
+        _line(d)
+    for file, comparison in found.runtimes.items():
+        _line(comparison.worst, f" ({file} in onnxruntime, against what growc read)")
+    if found.verdict == "proved":
         assert proof is not None
         click.echo(f"proved: the same function, in real arithmetic ({', '.join(proof.modes)})")
-        if not comparison.agrees:
+        if not found.comparison.agrees:
             click.echo("in floating point they differ, by rounding or overflow: see above")
-    elif verdict == "refuted":
-        click.echo(f"refuted: on the inputs of seed {comparison.seed} the outputs differ")
+    elif found.verdict == "refuted":
+        click.echo(f"refuted: on the inputs of seed {found.comparison.seed} the outputs differ")
     elif proof is None:
-        click.echo("unproved: equal within rounding on random inputs (ONNX files are only run)")
+        click.echo("unproved: equal within rounding on random inputs (a model was only run)")
     else:
         click.echo("unproved: equal within rounding on random inputs, which is no proof")
     if proof is not None and proof.parting is not None:
         click.echo(str(proof.parting))
+
+
+def _line(d: Difference, more: str = "") -> None:
+    click.echo(
+        f"{d.mode:<5}  {d.dtype}  max |Δ| {d.max_abs:.2e}, {d.relative:.1e} of the outputs' "
+        f"scale {d.scale:.3g}{more}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import zlib
 from collections.abc import Mapping
@@ -161,7 +162,37 @@ def to_bytes(graph: Graph) -> bytes:
                     f"the parameter `{name}{MASK_SUFFIX}` is called like the mask of `{name}`"
                 )
             tensors[name + MASK_SUFFIX] = np.ascontiguousarray(masks[name])
-    return save(tensors)
+    return save(tensors, _metadata(graph.weights.foreign) or None)
+
+
+FOREIGN = "growc.state_dict"
+"""Where a file's metadata says what the entries of a foreign state dict are."""
+
+
+def _metadata(foreign: Mapping[str, Foreign]) -> dict[str, str]:
+    if not foreign:
+        return {}
+    plain = {entry: [*here.names, *[".T"][: here.transposed]] for entry, here in foreign.items()}
+    return {FOREIGN: json.dumps(plain, ensure_ascii=False)}
+
+
+def _foreign(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Foreign]:
+    text = (metadata or {}).get(FOREIGN)
+    if text is None:
+        return {}
+    try:
+        found = {}
+        for entry, parts in json.loads(text).items():
+            if not all(isinstance(part, str) for part in parts):
+                raise ValueError
+            names = tuple(part for part in parts if part != ".T")
+            found[entry] = Foreign(names, ".T" in parts)
+        return found
+    except (ValueError, AttributeError, TypeError):
+        raise GrowcError(
+            f"{path}: what it says of a foreign state dict cannot be read",
+            help="the file is damaged; write it again",
+        ) from None
 
 
 def read_file(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
@@ -189,6 +220,7 @@ def read_file(path: Path, graph: Graph, sha256: str | None = None) -> Weights:
             wanted = {name + MASK_SUFFIX: name for name in found}
             for key in stored.keys() & (wanted.keys() - found.keys()):
                 found.masks[wanted[key]] = file.get_tensor(key)
+            found.foreign = _foreign(path, file.metadata())
     except SafetensorError as error:
         raise GrowcError(
             f"{path}: not a complete safetensors file ({_plain(error)})",

@@ -11,9 +11,9 @@ from .numeric import (
     Outputs,
     Probe,
     compare,
-    compare_runtimes,
     require_same_interface,
 )
+from .runtimes import compare_models, compare_runtimes, compare_with_module
 
 __all__ = [
     "BOTH",
@@ -28,7 +28,9 @@ __all__ = [
     "Proof",
     "Prover",
     "compare",
+    "compare_models",
     "compare_runtimes",
+    "compare_with_module",
     "prove",
     "require_same_interface",
 ]

@@ -27,7 +27,7 @@ OUTSIDE = {
     "grammar": {"lark"},
     "fingerprints": {"numpy"},
     "passes": {"numpy"},
-    "backends": {"numpy", "torch", "onnx", "onnxruntime"},
+    "backends": {"numpy", "torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript"},
     "proof": {"numpy", "torch"},
     "train": {"torch"},
     "cli": {"click", "rich"},

@@ -65,7 +65,7 @@ class Call:
         return self.attributes.get(name, default)
 
     def axes(self, index: int, since: int) -> list[int] | None:
-        """``axes``: an attribute until opset ``since``, an operand from it on. None if not given."""
+        """``axes``: an attribute until opset ``since``, then an operand. None if not given."""
         if self.opset >= since:
             given = self.optional(index, "axes")
             return None if given is None else given.ints()

@@ -23,7 +23,7 @@ from . import onnx_functions as onnx_functions  # these three register the handl
 from . import onnx_layers as onnx_layers
 from . import onnx_shapes as onnx_shapes
 from .builder import Builder
-from .naming import named, path_scope
+from .naming import clean, named, path_scope
 from .onnx_call import HANDLERS, LAYOUT, Call
 from .onnx_file import array_of, open_model, opset_of
 from .tidy import tidy
@@ -50,7 +50,8 @@ def from_onnx(
 
     The first axis of every input is the batch; it may have any size afterwards. Other axes need
     sizes: where the model leaves them open, ``sizes`` gives them by their name in the model
-    (``{"height": 224}``). Weights become float32. Names are the model's own, made readable.
+    (``{"height": 224}``). Weights become float32. Names are the model's own, made readable; the
+    net is called like the file.
 
     What cannot be kept is told in ``notes``, if a list is given.
 
@@ -58,9 +59,13 @@ def from_onnx(
     names all of them for ops that growc does not have.
     """
     proto, folder = open_model(model)
-    where = "the model" if isinstance(model, onnx.ModelProto) else os.fspath(model)
+    if isinstance(model, onnx.ModelProto):
+        where, name = "the model", proto.graph.name
+    else:
+        # What exporters call a graph, `main_graph` or `torch-jit-export`, says less than the file.
+        where, name = os.fspath(model), Path(model).stem
     try:
-        return _Reader(proto, folder, where, dict(sizes or {}), notes).read()
+        return _Reader(proto, folder, where, name, dict(sizes or {}), notes).read()
     except GrowcError as error:
         first = error.diagnostics[0]
         if first.span is None and not first.message.startswith(where):
@@ -74,22 +79,22 @@ class _Reader:
         proto: onnx.ModelProto,
         folder: Path,
         where: str,
+        name: str,
         sizes: dict[str, int],
         notes: list[str] | None,
     ) -> None:
-        self.where, self.sizes, self.notes = where, sizes, notes
+        self.where, self.name, self.sizes, self.notes = where, name, sizes, notes
         self.opset = opset_of(proto, where)
         self.arrays = {t.name: array_of(t, folder) for t in proto.graph.initializer}
         if proto.graph.sparse_initializer:
             raise GrowcError("it has sparse tensors, which growc does not read")
         self.proto = proto
-        self.nodes = _sorted(proto.graph, self.arrays)
         self.values: dict[str, Value] = {}
 
     def read(self) -> Graph:
         graph = self.proto.graph
         inputs = [v for v in graph.input if v.name not in self.arrays]
-        self.nodes = self._folded()
+        self.nodes = self._folded(_sorted(graph, self.arrays))
         self._require_known()
         self.b = Builder(self._batch(inputs))
         for value in inputs:
@@ -102,7 +107,7 @@ class _Reader:
         for value in graph.output:
             self._output(value.name)
         made = self.b.graph
-        made.name = _net_name(graph.name)
+        made.name = clean(self.name).replace(".", "_") or "net"
         tidy(self.b)
         result = named(made, self.b.hints, self.b.sources)
         if self.notes is not None:
@@ -165,12 +170,12 @@ class _Reader:
 
     # ---- nodes
 
-    def _folded(self) -> list[onnx_ir.Node]:
+    def _folded(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx_ir.Node]:
         """The nodes after onnxscript's optimizer has worked out shape arithmetic and conditions."""
         outline = onnx.ModelProto()
         outline.CopyFrom(_without_large(self.proto))
         del outline.graph.node[:]
-        outline.graph.node.extend(self.nodes)
+        outline.graph.node.extend(nodes)
         model = onnx_ir.serde.deserialize_model(outline)
         if model.functions:
             from onnx_ir.passes.common import InlinePass
@@ -216,7 +221,7 @@ class _Reader:
             )
 
     def _node(self, node: onnx_ir.Node) -> None:
-        inputs = [None if v is None else self.values[v.name] for v in node.inputs]
+        inputs = [None if v is None else self.values[v.name or ""] for v in node.inputs]
         attributes = {name: _plain(a) for name, a in node.attributes.items()}
         constant = all(v is None or isinstance(v, Const) for v in inputs)
         call = Call(node.op_type, inputs, len(node.outputs), attributes, self.opset, self.b)
@@ -255,8 +260,9 @@ class _Reader:
         proto = onnx_ir.serde.serialize_node(node)
         try:
             evaluator = ReferenceEvaluator(proto, opsets={"": self.opset})
-            given = {v.name: a for v, a in zip(node.inputs, arrays, strict=True) if v is not None}
-            found = evaluator.run(None, given)
+            pairs = zip(node.inputs, arrays, strict=True)
+            given = {v.name or "": a for v, a in pairs if v is not None}
+            found: Any = evaluator.run(None, given)
         except Exception as error:  # whatever the operator's own implementation raises
             raise Unreadable(
                 f"its constant result cannot be worked out ({_line(error)})"
@@ -411,9 +417,3 @@ def _some(places: list[str]) -> str:
 def _line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
-
-
-def _net_name(name: str) -> str:
-    from .naming import clean
-
-    return clean(name).replace(".", "_") or "net"

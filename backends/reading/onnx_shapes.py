@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -158,13 +157,11 @@ def slices(call: Call) -> Value:
         starts, ends = list(call.attr("starts")), list(call.attr("ends"))
         where = list(call.attr("axes") or range(len(starts)))
         by = [1] * len(starts)
-    x: Any = call.x
+    x = call.x
     for axis, start, end, step in zip(where, starts, ends, by, strict=True):
-        # ONNX clamps; a negative end that stays negative after adding the size means the start.
-        n = x.real(call.b.batch)[axis]
-        if step < 0 and end < -n:
-            end = None
-        x = o.cut(call.b, x, axis, start, end, step)
+        # Going backwards, an end below the first element means that it is taken too.
+        size = x.real(call.b.batch)[axis]
+        x = o.cut(call.b, x, axis, start, None if step < 0 and end < -size else end, step)
     return x
 
 

@@ -257,7 +257,7 @@ def _first_batched(b: Builder, values: Sequence[Tensor]) -> tuple[Bound, int]:
     return bound(b, values[0]), 0
 
 
-def cut(b: Builder, x: Tensor, axis: int, start: int, stop: int, step: int = 1) -> Bound:
+def cut(b: Builder, x: Tensor, axis: int, start: int, stop: int | None, step: int = 1) -> Bound:
     """Elements of one axis, bounds as in Python's slices."""
     source = bound(b, x)
     size = source.real(b.batch)[axis]

@@ -130,9 +130,9 @@ def _heads(t: Tidy, name: str, turned: bool) -> Heads | None:
         numbers = np.swapaxes(numbers, -1, -2)
     if numbers.ndim == 2:
         numbers = numbers[None]
-    heads, count, width = numbers.shape
-    if count != tokens:
+    if numbers.ndim != 3 or numbers.shape[1] != tokens:
         return None
+    heads, width = numbers.shape[0], numbers.shape[-1]
     offset = int(numbers[0, 0, 0])
     wanted = (
         offset
@@ -148,12 +148,14 @@ def _heads(t: Tidy, name: str, turned: bool) -> Heads | None:
 def _moved(t: Tidy, name: str, numbers: NDArray[Any]) -> NDArray[Any]:
     op: Any = t.op(name)
     if isinstance(op, ops.Transpose):
-        return numbers.transpose(op.order)
+        turned: NDArray[Any] = numbers.transpose(op.order)
+        return turned
     if isinstance(op, ops.Slice):
         axis, start, stop, step = op.bounds(t.graph.node(t.x(name)).type)
         return numbers[(slice(None),) * axis + (slice(start, stop, step),)]
     if isinstance(op, ops.Gather):
-        return np.take(numbers, op.indices, op.axis)
+        taken: NDArray[Any] = np.take(numbers, op.indices, op.axis)
+        return taken
     return numbers.reshape(t.shape(name))
 
 

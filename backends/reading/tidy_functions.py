@@ -45,9 +45,9 @@ def products(t: Tidy, at: str) -> str | None:
         if near(constant, 1.0):
             if t.is_a(gate, ops.Sigmoid) and t.x(gate) == x:
                 return t.put(at, ops.Silu(), x)
-            if t.is_a(gate, ops.Tanh) and t.is_a(t.x(gate), ops.Softplus):
-                if t.x(t.x(gate)) == x and t.number(t.x(gate), ops.Softplus, beta=1.0):
-                    return t.put(at, ops.Mish(), x)
+            inner = t.x(gate) if t.is_a(gate, ops.Tanh) else gate
+            if t.number(inner, ops.Softplus, beta=1.0) and inner != gate and t.x(inner) == x:
+                return t.put(at, ops.Mish(), x)
             if t.number(gate, ops.HardSigmoid, slope=1 / 6, offset=0.5) and t.x(gate) == x:
                 return t.put(at, ops.HardSwish(), x)
         if near(constant, 1 / 6) and _six(t, gate) == x:
@@ -56,9 +56,9 @@ def products(t: Tidy, at: str) -> str | None:
         if curve is not None:
             return t.put(at, ops.Gelu(curve), x)
     if len(found) == 1 and near(constant, 1 / 6):
-        x = _six(t, found[0])
-        if x is not None:
-            return t.put(at, ops.HardSigmoid(), x)
+        inside = _six(t, found[0])
+        if inside is not None:
+            return t.put(at, ops.HardSigmoid(), inside)
     return None
 
 

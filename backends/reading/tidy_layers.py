@@ -8,6 +8,7 @@ import numpy as np
 
 from ...ir import ops
 from ...ir.ops import Stored
+from .builder import Source
 from .tidy import Tidy, rule
 
 
@@ -49,10 +50,10 @@ def bias(t: Tidy, at: str) -> str | None:
     if isinstance(op, ops.LayerNorm) and op.affine:
         # A scale without a shift is given zeros first; see `scaled`.
         shape = t.shape(layer)[-op.dims :]
-        if _vector(t, stored, shape) and not t.graph.weights[f"{layer}.bias"].any():
-            if t.b.sources[f"{layer}.bias"].name is None:
-                _take_over(t, stored, layer, "bias", shape)
-                return layer
+        free = t.b.sources[f"{layer}.bias"].name is None
+        if free and _vector(t, stored, shape) and not t.graph.weights[f"{layer}.bias"].any():
+            _take_over(t, stored, layer, "bias", shape)
+            return layer
     return None
 
 
@@ -75,8 +76,6 @@ def scaled(t: Tidy, at: str) -> str | None:
     _take_over(t, stored, norm, "weight", shape)
     t.b.hints[norm] = replace(t.b.hints[norm], weight=True)
     if isinstance(op, ops.LayerNorm):
-        from .builder import Source
-
         t.graph.weights[f"{norm}.bias"] = np.zeros(shape, np.float32)
         t.b.sources[f"{norm}.bias"] = Source(None)
     return norm

@@ -54,8 +54,9 @@ def clip(t: Tidy, at: str) -> str | None:
     if isinstance(inner, ops.Relu) and op.low is None and op.high is not None and op.high > 0:
         return t.put(at, ops.Clip(0.0, op.high), t.x(x))
     if isinstance(inner, ops.Clip) and inner.high is None and op.low is None:
-        if inner.low is not None and op.high is not None and inner.low <= op.high:
-            return t.put(at, ops.Clip(inner.low, op.high), t.x(x))
+        low, high = inner.low, op.high
+        if low is not None and high is not None and low <= high:
+            return t.put(at, ops.Clip(low, high), t.x(x))
     return None
 
 

@@ -85,8 +85,7 @@ def addmm(call: Call) -> Value:
     y = call.get("mat2", call.get("batch2"))
     if call.get("alpha", 1) != 1 or call.get("beta", 1) != 1:
         product = o.scale(call.b, o.matmul(call.b, x, y), float(call.get("alpha", 1)))
-        bias = o.scale(call.b, call.tensor(), float(call.get("beta", 1)))
-        return o.add(call.b, product, bias)
+        return o.add(call.b, product, o.scale(call.b, call.tensor(), float(call.get("beta", 1))))
     bias = call.tensor()
     if isinstance(y, Const) and isinstance(bias, Const) and bias.array.ndim == 1:
         return o.linear(call.b, x, y.with_array(y.array.T, transposed=True), bias)

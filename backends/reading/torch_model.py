@@ -168,13 +168,10 @@ class _Reader:
         """Take apart what growc does not know; raise one error that names what is left of it."""
         strange = self._strange()
         if strange:
-            table = torch.export.default_decompositions()
-            with _quiet():
-                try:
-                    some = {op: f for op, f in table.items() if op in strange}
-                    self.program = self.program.run_decompositions(some)
-                except Exception:
-                    strange = self._strange()
+            table: Any = torch.export.default_decompositions()
+            some = {op: table[op] for op in strange if op in table}
+            with _quiet(), contextlib.suppress(Exception):  # the error below says what is missing
+                self.program = self.program.run_decompositions(some)
             strange = self._strange()
         if strange:
             listed = "; ".join(
@@ -354,6 +351,11 @@ class _Reader:
                 foreign[name] = found
             elif found != Foreign((name,)):
                 foreign[name] = found
+        shared = {key for node in naming.graph for key in node.shared.values()}
+        targets = {name for here in foreign.values() for name in here.names}
+        for key in targets | {naming.keys[key] for key in shared}:
+            if parts.get(key) == Foreign((key,)):
+                foreign.setdefault(key, Foreign((key,)))
         if forgotten:
             self.b.notes.add(
                 f"the network does not compute with {plural(len(forgotten), 'stored tensor')} as "
@@ -412,3 +414,19 @@ def _places(nodes: Sequence[fx.Node]) -> str:
     shown = [f"`{path}`" + (f" ({n} times)" if n > 1 else "") for path, n in paths.items()]
     rest = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
     return ", ".join(shown[:5]) + rest
+
+
+def run_module(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of a module in evaluation mode, in the order of the graph that is read from it.
+
+    Leaves the module in the mode that it was in.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            found = model(*inputs)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return [leaf for leaf in pytree.tree_leaves(found) if isinstance(leaf, Tensor)]

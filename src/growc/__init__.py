@@ -37,6 +37,8 @@ _HOME = {
     "compare": "proof",
     "compile": "compiler",
     "dumps": "grammar",
+    "from_onnx": "backends",
+    "from_torch": "backends",
     "initialize": "ir",
     "load": "grammar",
     "loads": "grammar",
@@ -54,7 +56,15 @@ _HOME = {
 
 if TYPE_CHECKING:
     from .artifacts import save
-    from .backends import run_onnx, to_onnx, to_torch, weights_of, with_weights_of
+    from .backends import (
+        from_onnx,
+        from_torch,
+        run_onnx,
+        to_onnx,
+        to_torch,
+        weights_of,
+        with_weights_of,
+    )
     from .compiler import compile
     from .grammar import dumps, load, loads
     from .ir import (
@@ -95,6 +105,8 @@ __all__ = [
     "compare",
     "compile",
     "dumps",
+    "from_onnx",
+    "from_torch",
     "initialize",
     "load",
     "loads",

@@ -25,21 +25,35 @@ from .ir.attributes import (
     PerAxis,
 )
 from .ir.ops import (
+    Attention,
+    Blocks,
     Broadcasting,
     Concat,
     Conv,
+    ConvTranspose,
+    DepthToSpace,
     Dropout,
     Elementwise,
+    Embedding,
+    Expand,
     Flatten,
+    Gather,
+    GlobalPool,
     GroupNorm,
     InstanceNorm,
+    LocalResponseNorm,
+    MatMul,
     Pad,
     Pool,
+    Prelu,
+    Reduction,
     Reshape,
+    Resize,
     Slice,
+    Stored,
+    Tile,
     Transpose,
 )
-from .ir.ops.pool import GlobalPool
 from .passes import PASSES, Pass
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -55,7 +69,7 @@ class Application:
     @property
     def result(self) -> TensorType:
         """The type that the op yields for these operands."""
-        return self.op.infer(*self.operands)
+        return self.op.result(*self.operands)
 
 
 def ops(names: Iterable[str] | None = None) -> st.SearchStrategy[Application]:
@@ -74,7 +88,11 @@ def ops(names: Iterable[str] | None = None) -> st.SearchStrategy[Application]:
 
 @st.composite
 def _applications(draw: Draw, cls: type[Op]) -> Application:
-    x = draw(_operand(cls))
+    if issubclass(cls, Attention):
+        return _attention(draw)
+    if issubclass(cls, Stored):
+        return Application(instance(draw, cls, TensorType(())), ())
+    x = replace(draw(_operand(cls)), dtype=draw(st.sampled_from(cls.takes)))
     op = instance(draw, cls, x)
     count = len(cls.operands) + (draw(st.integers(0, 2)) if cls.variadic else 0)
     others = [_beside(draw, op, x) for _ in range(count - 1)]
@@ -89,14 +107,25 @@ def _operand(cls: type[Op]) -> st.SearchStrategy[TensorType]:
     ranks: Iterable[int] = range(1, 5)
     if isinstance(getattr(cls, "rank", None), int):
         ranks = [cls.rank + 1]  # type: ignore[attr-defined]
-    elif issubclass(cls, (GlobalPool, InstanceNorm)):
+    elif issubclass(cls, (GlobalPool, InstanceNorm, LocalResponseNorm, MatMul, Resize)):
         ranks = range(2, 5)
-    elif issubclass(cls, (Elementwise, Broadcasting, Dropout, Flatten, Reshape)):
+    elif issubclass(cls, Blocks):
+        return _divisible(cls)
+    elif issubclass(
+        cls, (Elementwise, Broadcasting, Dropout, Flatten, Reshape, Prelu, Expand, Embedding)
+    ):
         ranks = range(5)
     # Two numbers at least, as a norm of single ones is refused.
     least = 2 if issubclass(cls, (InstanceNorm, GroupNorm)) else 1
     sizes = [st.tuples(*[st.integers(least, 6)] * rank) for rank in ranks]
     return st.one_of(sizes).map(TensorType)
+
+
+def _divisible(cls: type[Op]) -> st.SearchStrategy[TensorType]:
+    """Images whose channels, or whose height and width, have divisors."""
+    small, large = st.integers(1, 3), st.sampled_from([4, 6, 8, 9])
+    shape = (large, small, small) if issubclass(cls, DepthToSpace) else (small, large, large)
+    return st.tuples(*shape).map(TensorType)
 
 
 def _beside(draw: Draw, op: Op, x: TensorType) -> TensorType:
@@ -106,7 +135,24 @@ def _beside(draw: Draw, op: Op, x: TensorType) -> TensorType:
         shape[op.axis] = draw(st.integers(1, 4))
     elif isinstance(op, Broadcasting):
         shape = [1 if draw(st.booleans()) else n for n in shape]
+        shape = shape[draw(st.integers(0, len(shape))) if draw(st.booleans()) else 0 :]
+    elif isinstance(op, MatMul):
+        outer = shape[draw(st.integers(0, len(shape) - 2)) : -2]
+        shape = [*(1 if draw(st.booleans()) else n for n in outer), shape[-1], draw(SMALL)]
     return x.with_shape(*shape)
+
+
+SMALL = st.integers(1, 4)
+
+
+def _attention(draw: Draw) -> Application:
+    heads, queries, tokens = draw(SMALL), draw(SMALL), draw(SMALL)
+    features, values = heads * draw(SMALL), heads * draw(SMALL)
+    op = instance(draw, Attention, TensorType((queries, features)), heads=heads)
+    shapes = [(queries, features), (tokens, features), (tokens, values)]
+    if draw(st.booleans()):
+        shapes.append((heads, queries, tokens)[draw(st.integers(0, 2)) :])
+    return Application(op, tuple(map(TensorType, shapes)))
 
 
 def instance(draw: Draw, cls: type[Op], x: TensorType, **fixed: Any) -> Op:
@@ -116,11 +162,19 @@ def instance(draw: Draw, cls: type[Op], x: TensorType, **fixed: Any) -> Op:
         if attribute.name not in values:
             values[attribute.name] = _attribute(draw, cls, attribute, x, values)
     op = cls(**values)
+    # What fits every tensor, where these do not fit this one.
+    instead: dict[str, Any] = {}
     if isinstance(op, (Conv, Pool)):
+        instead = {"padding": "same"}
+    elif isinstance(op, ConvTranspose):
+        instead = {"padding": "valid", "extra": 0}
+    elif isinstance(op, Pad):
+        instead = {"mode": "edge"}
+    if instead:
         try:
             op.infer(x)
         except ShapeError:
-            return replace(op, padding="same")  # with that, every window fits
+            return replace(op, **instead)
     return op
 
 
@@ -131,23 +185,53 @@ def _attribute(
     name = attribute.name
     if name in ("axis", "dims") and x.rank:
         return draw(st.integers(1, x.rank) if name == "dims" else st.integers(-x.rank, x.rank - 1))
-    if issubclass(cls, Conv) and name == "groups":
+    if issubclass(cls, (Conv, ConvTranspose)) and name == "groups":
         common = _divisors(math.gcd(x.shape[0], values["channels"]))
         return draw(st.sampled_from([1, 1, 1, *common]))
     if issubclass(cls, GroupNorm) and name == "groups":
         return draw(st.sampled_from([g for g in _divisors(x.shape[0]) if g != x.size] or [1]))
-    if issubclass(cls, Slice) and name in ("start", "stop"):
+    if issubclass(cls, (Slice, Gather)) and name in ("start", "stop", "indices"):
         # One place on the first axis serves every axis that is at least as long.
         least = min(x.shape)
-        ends = st.none() | st.just(least)
-        return draw(st.integers(0, least - 1) if name == "start" else ends)
+        place = st.integers(0, least - 1)
+        options = {
+            "start": place,
+            "stop": st.none() | st.just(least),
+            "indices": st.lists(place, min_size=1, max_size=4),
+        }
+        return draw(options[name])
     if issubclass(cls, Pad) and name in ("before", "after"):
         return draw(st.none() | st.tuples(*[st.integers(0, 2)] * x.rank))
     if issubclass(cls, Transpose):
         return draw(st.permutations(range(x.rank)))
     if issubclass(cls, Reshape):
         return draw(_shapes(x))
+    if issubclass(cls, Reduction) and name == "axes":
+        axes = draw(st.permutations(range(x.rank)))[: draw(st.integers(1, x.rank))]
+        return [axis - x.rank if draw(st.booleans()) else axis for axis in axes]
+    if issubclass(cls, Expand):
+        front = draw(st.lists(SMALL, max_size=2))
+        return [*front, *(draw(SMALL) if n == 1 else n for n in x.shape)]
+    if issubclass(cls, Tile):
+        return draw(st.tuples(*[st.integers(1, 3)] * x.rank))
+    if issubclass(cls, Resize) and name in ("size", "scale"):
+        sizes = st.tuples(*[st.integers(1, 8)] * (x.rank - 1))
+        ratios = st.tuples(*[st.sampled_from([0.5, 1.3, 2.0])] * (x.rank - 1))
+        return draw(sizes if name == "size" else st.none() | ratios)
+    if issubclass(cls, Blocks) and name == "block":
+        return draw(st.sampled_from(_blocks(cls, x)))
+    if issubclass(cls, Prelu):
+        return draw(st.sampled_from([1, *x.shape[:1]]))
+    if issubclass(cls, Stored) and name == "shape":
+        return draw(st.lists(st.integers(1, 6), max_size=3))
     return draw(_plain(attribute.kind))
+
+
+def _blocks(cls: type[Op], x: TensorType) -> list[int]:
+    channels, height, width = x.shape
+    if issubclass(cls, DepthToSpace):
+        return [b for b in (1, 2, 3) if channels % b**2 == 0]
+    return _divisors(math.gcd(height, width))
 
 
 def _shapes(x: TensorType) -> st.SearchStrategy[tuple[int, ...]]:
