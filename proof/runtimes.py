@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def compare_runtimes(
     graph: Graph, model: Any, *, seed: int = 0, batch: int = BATCH
 ) -> tuple[Comparison, Sequence[str]]:
-    """The network in torch (float64) against an ONNX model of it in onnxruntime (float32), eval mode.
+    """The network in torch, float64, against an ONNX model in onnxruntime, float32, eval mode.
 
     ``model`` is a path or an ``onnx.ModelProto``; one that fixes the size of its batch is run with
     that. Also returns the execution providers that
