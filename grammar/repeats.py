@@ -17,6 +17,8 @@ from ..ir.attributes import Optional
 from ..ir.ops import Op
 
 LEAST_NODES = 3
+PAIRS = 4
+"""So many scopes of two nodes alike are worth a block, too: a layer with its activation."""
 """A scope with fewer nodes is not worth a block."""
 
 
@@ -87,7 +89,7 @@ def find_repeats(structure: Structure) -> list[Repeat]:
     """All scopes that are isomorphic to another one, grouped; those of more nodes first."""
     alike: dict[object, list[tuple[str, list[int]]]] = defaultdict(list)
     for name, members in _members(structure).items():
-        if len(members) >= LEAST_NODES and name not in structure.place:
+        if len(members) >= LEAST_NODES - 1 and name not in structure.place:
             alike[_hint(structure, name, members)].append((name, members))
     found: dict[object, Repeat] = defaultdict(list)
     for candidates in alike.values():
@@ -95,7 +97,11 @@ def find_repeats(structure: Structure) -> list[Repeat]:
             scope = _scope(structure, name, members)
             if scope is not None:
                 found[_signature(structure, scope)].append(scope)
-    repeats = [repeat for repeat in found.values() if len(repeat) > 1]
+    repeats = [
+        repeat
+        for repeat in found.values()
+        if len(repeat) >= (2 if len(repeat[0].members) >= LEAST_NODES else PAIRS)
+    ]
     # A scope that holds just one other scope has as many nodes, but longer names in it.
     repeats.sort(key=lambda r: (-len(r[0].members), _length_inside(structure, r[0])))
     return repeats

@@ -10,6 +10,7 @@ from ...ir.ops import AdaptivePool, Concat, Flatten, Pool, Reshape, Resize, Tran
 from ...ir.ops.pool import GlobalPool
 from ...ir.weights import Weights
 from .builder import Source
+from .motifs import motif_scopes
 from .values import Hint
 
 
@@ -44,10 +45,15 @@ class Naming:
             node.name: self._certain(node) for node in graph if node.name not in self.found
         }
         self.leaves = self._leaf_scopes()
+        nodes = [node for node in graph if node.name not in self.found]
+        self.scopes = {name: names.scope_of(name) for name in graph.inputs}
         position = {name: i for i, name in enumerate(graph.order())}
-        for node in graph:
-            if node.name not in self.found:
-                self.found[node.name] = self._claim(self._base(node, position))
+        for node in nodes:
+            self.scopes[node.name] = self._scope(node, position)
+        lost = [n.name for n in nodes if not self.scopes[n.name] and self._is_nameless(n.name)]
+        self.scopes.update(motif_scopes(graph, lost))
+        for node in nodes:
+            self.found[node.name] = self._claim(self._base(node))
         return self._rebuilt()
 
     def _certain(self, node: Node) -> str | None:
@@ -87,25 +93,30 @@ class Naming:
                 above.update(_parents(scope))
         return {scope for scope, ops in kinds.items() if len(ops) == 1 and scope not in above}
 
-    def _base(self, node: Node, position: Mapping[str, int]) -> str:
-        name = self.certain[node.name]
+    def _is_nameless(self, name: str) -> bool:
+        return self.certain[name] is None and self.hints[name].scope is None
+
+    def _base(self, node: Node) -> str:
+        name, scope = self.certain[node.name], self.scopes[node.name]
         if name is not None:
             return name
-        scope = clean(self.hints[node.name].scope or "")
         if scope in self.leaves:
             return scope
-        if not scope and self.hints[node.name].scope is None:
-            scope = self._scope_beside(node, position)
         kind = self.hints[node.name].kind or node.op.name
         return f"{scope}.{kind}" if scope else kind
 
-    def _scope_beside(self, node: Node, position: Mapping[str, int]) -> str:
-        """Where a node lies that nothing is said of: with what it reads."""
+    def _scope(self, node: Node, position: Mapping[str, int]) -> str:
+        """Where a node lies: as its name or the model says, else beside what it reads."""
+        name, hint = self.certain[node.name], self.hints[node.name]
+        if name is not None:
+            return names.scope_of(name)
+        if hint.scope is not None:
+            return clean(hint.scope)
         operands = [o for o in node.operands if o not in self.graph.inputs]
         # A layer of unnamed tensors says nothing of its own, and may begin something else.
         if not operands or self.graph.params_of(node.name):
             return ""
-        scopes = [names.scope_of(self.found[o]) for o in sorted(operands, key=position.__getitem__)]
+        scopes = [self.scopes[o] for o in sorted(operands, key=position.__getitem__)]
         scope = scopes[-1]
         # The sum of a block's own branch and of one in a module of the block lies in the block.
         for other in scopes[:-1]:
