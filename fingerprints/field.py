@@ -43,8 +43,8 @@ class Field:
                 primes.append(candidate)
         self.primes = np.array(primes, np.int64)
         self._powers: dict[tuple[int, int], Residues] = {}
-        self.rectified: set[bytes] = set()
-        """Fingerprints of results of ReLU, which a second ReLU leaves as they are."""
+        self.settled: dict[object, set[bytes]] = {}
+        """Fingerprints of results of ReLU and the like, which a second one leaves as they are."""
 
     @property
     def lanes(self) -> int:

@@ -10,6 +10,7 @@ the argument.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -263,12 +264,39 @@ def split(field: Field, whole: Residues, shape: tuple[int, ...], axis: int) -> P
     if not shape:
         return Print.of(0, whole)
     rest = without(shape, axis)
-    if canonical(rest) == canonical(shape):
-        return Print.of(axis, whole)
-    numbers = field.numbers(shape[axis])
-    repeated = np.repeat(whole, len(numbers), axis=0)
-    parts = field.scramble(stack([repeated, numbers]), "part", axis, shape)
-    return Print.of(axis, parts if whole.any() else repeated)
+    return Print.of(axis, parts(field, whole, shape, shape[:axis], shape[axis], rest)[0])
+
+
+def parts(
+    field: Field,
+    values: Residues,
+    shape: tuple[int, ...],
+    before: tuple[int, ...],
+    count: int,
+    rest: tuple[int, ...],
+) -> Residues:
+    """Each channel, of this ``shape``, cut into ``count``: [channels, count, lanes].
+
+    Row by row, a channel has as many rows as ``before`` says; each is cut into equal parts, and
+    part s of all rows, in the shape ``rest``, is opaque in the channel and s.
+    """
+    if count == 1:
+        return reshaped(field, values, shape, rest)[:, None]
+    numbers = np.broadcast_to(field.numbers(count), (len(values), count, field.lanes))
+    repeated = np.broadcast_to(values[:, None], numbers.shape)
+    words = ("part", math.prod(before), count, canonical(shape), canonical(rest))
+    found = field.scramble(stack([repeated, numbers]), *words)
+    found[~values.any(axis=-1)] = 0
+    return found
+
+
+def reshaped(
+    field: Field, values: Residues, shape: tuple[int, ...], result: tuple[int, ...]
+) -> Residues:
+    """Each channel's numbers in another shape."""
+    if canonical(shape) == canonical(result):
+        return values
+    return field.each(values, "reshaped", canonical(shape), canonical(result), zero=True)
 
 
 def stack(parts: Sequence[Residues]) -> Residues:

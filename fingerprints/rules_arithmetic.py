@@ -85,15 +85,16 @@ def zero_at_zero(op: Op) -> bool:
     return isinstance(op, ZERO_AT_ZERO)
 
 
-@rule(Relu)
-def relu(site: Site) -> Print:
-    """relu(0) = 0, relu(relu(x)) = relu(x)."""
+@rule(Relu, Clip)
+def settling(site: Site) -> Print:
+    """relu(0) = 0, relu(relu(x)) = relu(x); the same for a clip to given limits."""
     field, values = site.field, site.x.values
-    result = field.each(values, "relu", zero=True)
+    result = field.each(values, site.kind, zero=isinstance(site.op, Relu) or zero_at_zero(site.op))
+    known = field.settled.setdefault(site.kind, set())
     for i, row in enumerate(values):
-        if row.tobytes() in field.rectified:
+        if row.tobytes() in known:
             result[i] = row
-    field.rectified.update(row.tobytes() for row in result)
+    known.update(row.tobytes() for row in result)
     return Print.of(site.x.axis, result)
 
 
@@ -124,7 +125,7 @@ def prelu(site: Site) -> Print:
     """Opaque in the channel and its slope; of zero, zero."""
     field, values, weight = site.field, site.x.values, site.parameters["weight"]
     if site.x.axis != 0 and len(weight) > 1:  # all slopes act inside each channel
-        words = ("prelu inside", weight.tobytes(), site.x.axis, site.types[0].shape)
+        words = ("prelu inside", weight.tobytes(), site.rest)
         return Print.of(site.x.axis, field.each(values, *words, zero=True))
     slopes = np.broadcast_to(field.embed(weight), values.shape)
     found = field.scramble(stack([values, slopes]), "prelu")

@@ -71,7 +71,7 @@ def _across(site: Site, *, statistics: bool) -> Print:
     """A norm of the first axis where the channels lie on another (tokens): every channel meets the
     same scales and shifts, and the statistics of all channels together."""
     parameters = [(role, array.tobytes()) for role, array in sorted(site.parameters.items())]
-    words = (site.kind, site.mode, site.types[0].shape, parameters)
+    words = (site.kind, site.mode, site.rest, parameters)
     if statistics:
         return Print.of(site.x.axis, _normalized(site.field, site.x.values, *words))
     return Print.of(site.x.axis, site.field.each(site.x.values, *words))
@@ -148,8 +148,7 @@ def local_response_norm(site: Site) -> Print | None:
     field, op, values = site.field, site.op, site.x.values
     zero = op.bias > 0 and op.alpha >= 0  # else it may be 0/0
     if site.x.axis != 0:  # the neighbours lie inside each channel
-        shape = site.types[0].shape
-        return Print.of(site.x.axis, field.each(values, site.kind, shape, site.x.axis, zero=zero))
+        return Print.of(site.x.axis, field.each(values, "inside", site.kind, site.rest, zero=zero))
     count = len(values)
     below = min((op.size - 1) // 2, count)
     above = min(op.size // 2, count)

@@ -19,8 +19,7 @@ from ..ir.ops import (
     Tile,
     Transpose,
 )
-from .field import Residues
-from .prints import Print, Site, along, canonical, rule, split, stack, without
+from .prints import Print, Site, along, canonical, parts, reshaped, rule, stack, without
 
 
 @rule(Concat)
@@ -36,7 +35,8 @@ def concat(site: Site) -> Print:
     cut = site.op.axis % site.types[0].rank
     if cut == axis:
         return Print.of(axis, np.concatenate(values))
-    joined = site.field.scramble(stack(values), "concat", cut, axis, shapes, zero=True)
+    rests = [without(shape, axis) for shape in shapes]
+    joined = site.field.scramble(stack(values), "concat", cut - (cut > axis), rests, zero=True)
     return Print.of(axis, joined)
 
 
@@ -161,37 +161,32 @@ def reshape(site: Site) -> Print | None:
     field, values = site.field, site.x.values
     if old == new:
         return site.x
+    if not new:
+        return Print.of(0, values)
     if len(values) == 1:
-        whole = _inside(site, values, new)
-        return split(field, whole, new, site.axis)
+        at, rest = site.axis, without(new, site.axis)
+        return Print.of(at, parts(field, values, site.rest, new[:at], new[at], rest)[0])
     taken, made = _segments(old, new, axis)
     before, after = old[slice(*taken)], new[slice(*made)]
-    places = (axis, taken, made, site.rest)
     larger = [made[0] + i for i, n in enumerate(after) if n > 1]
     if math.prod(before) == len(values) and len(larger) == 1:
-        return Print.of(larger[0], _inside(site, values, without(new, larger[0])))
+        rest = without(new, larger[0])
+        return Print.of(larger[0], reshaped(field, values, site.rest, rest))
     if math.prod(before) == len(values):
         at = site.axis if site.axis in larger else larger[0]
-        parts = np.moveaxis(values.reshape(*after, field.lanes), at - made[0], 0)
-        parts = parts.reshape(new[at], -1, field.lanes)
-        joined = field.scramble(parts, "joined", places, after, at, without(new, at), zero=True)
-        return Print.of(at, joined)
+        rest = without(new, at)
+        ordered = np.moveaxis(values.reshape(*after, field.lanes), at - made[0], 0)
+        groups = ordered.reshape(new[at], -1, field.lanes)
+        words = ("joined", math.prod(old[: taken[0]]), canonical(site.rest), canonical(rest))
+        return Print.of(at, field.scramble(groups, *words, zero=True))
     if len(larger) == 1:
         own = axis - taken[0]
         others = without(before, own)
-        words = ("element", places, before, without(new, larger[0]))
-        parts = np.stack(
-            [field.each(values, s, *words, zero=True) for s in range(math.prod(others))], axis=1
-        ).reshape(len(values), *others, field.lanes)
-        return Print.of(larger[0], np.moveaxis(parts, 0, own).reshape(-1, field.lanes))
+        rest = without(new, larger[0])
+        cut = parts(field, values, site.rest, old[: taken[0]], math.prod(others), rest)
+        cut = cut.reshape(len(values), *others, field.lanes)
+        return Print.of(larger[0], np.moveaxis(cut, 0, own).reshape(-1, field.lanes))
     return None
-
-
-def _inside(site: Site, values: Residues, rest: tuple[int, ...]) -> Residues:
-    """Each channel reshaped on its own."""
-    if canonical(rest) == canonical(site.rest):
-        return values
-    return site.field.each(values, "reshaped", site.rest, rest, zero=True)
 
 
 def _segments(

@@ -55,21 +55,23 @@ def matmul(site: Site) -> Print | None:
     field, (a, b), (left, right) = site.field, site.inputs, site.types
     rank = site.node.type.rank
     rows, columns = a.axis == left.rank - 2, b.axis == right.rank - 1
-    shapes = (left.shape, right.shape)
+    shapes: tuple[object, ...] = (left.shape, without(right.shape, b.axis))
     outer = a.axis - left.rank
     if outer == b.axis - right.rank and outer < -2:
         count = site.node.type.shape[outer]
         parts = [np.repeat(p.values, count // len(p.values), axis=0) for p in (a, b)]
         name, axis = "matmul", rank + outer
+        shapes = (without(left.shape, a.axis), without(right.shape, b.axis), outer)
     elif columns:
         repeated = np.repeat(whole(field, a, left.shape), len(b.values), axis=0)
         parts, name, axis = [repeated, b.values], "matmul columns", rank - 1
     elif rows:
         repeated = np.repeat(whole(field, b, right.shape), len(a.values), axis=0)
         parts, name, axis = [a.values, repeated], "matmul rows", rank - 2
+        shapes = (without(left.shape, a.axis), right.shape)
     else:
         return None
-    found = field.scramble(stack(parts), name, axis - rank, shapes)
+    found = field.scramble(stack(parts), name, shapes)
     for part in parts:
         found[~part.any(axis=-1)] = 0
     return Print.of(axis, found)
