@@ -7,9 +7,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..ir import Graph
-from ..ir.analysis import immediate_dominators, region
+from ..ir.analysis import immediate_dominators, input_free, region
 from ..ir.names import scope_of
-from ..ir.ops import NORMS, Add, Conv, Elementwise, Identity, Linear, Op, Scale
+from ..ir.ops import (
+    NORMS,
+    Add,
+    Celu,
+    Clip,
+    Conv,
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Linear,
+    Mish,
+    Op,
+    Prelu,
+    Relu,
+    RmsNorm,
+    Selu,
+    Shrink,
+    Sigmoid,
+    Silu,
+    Softplus,
+    Softsign,
+    Tanh,
+    ThresholdedRelu,
+)
 from .base import Place
 
 
@@ -30,6 +55,7 @@ class Block(Place):
 def residual_blocks(graph: Graph) -> list[Block]:
     """Every residual block, in canonical order. Sums of sums with one entry are one block."""
     dominators = immediate_dominators(graph)
+    free = input_free(graph)
     sums = {
         node.name: entry
         for node in graph
@@ -37,6 +63,8 @@ def residual_blocks(graph: Graph) -> list[Block]:
         and (entry := dominators[node.name]) is not None
         # Operands of several shapes are a broadcast bias or gate, not a skip.
         and len(set(graph.operand_types(node))) == 1
+        # One operand that the inputs reach: the others are a position embedding, not a skip.
+        and len(set(node.operands) - free) > 1
     }
     found: list[tuple[str, str]] = []
     for name, entry in sums.items():
@@ -48,7 +76,8 @@ def residual_blocks(graph: Graph) -> list[Block]:
     position = {name: i for i, name in enumerate(graph.order())}
     blocks = []
     for entry, total in found:
-        body = sorted(region(graph, entry, total), key=position.__getitem__)
+        inner_nodes = (name for name in region(graph, entry, total) if name not in free)
+        body = sorted(inner_nodes, key=position.__getitem__)
         if body:
             scope = scope_of(total)
             name = scope if scope and scopes[scope] == 1 else total
@@ -67,8 +96,15 @@ def result_of(graph: Graph, block: Block) -> str:
 
 
 def is_activation(op: Op) -> bool:
-    """Whether an op is a non-linear function of single numbers."""
-    return isinstance(op, Elementwise) and not isinstance(op, (Identity, Scale))
+    """Whether an op is one of the functions of single numbers that networks put after layers: not
+    linear, and with a value for every number."""
+    return isinstance(op, ACTIVATIONS)
+
+
+ACTIVATIONS = (
+    *(Relu, LeakyRelu, Elu, Gelu, Silu, Sigmoid, Tanh, HardSwish),
+    *(Clip, Softplus, Softsign, Selu, Celu, Mish, HardSigmoid, ThresholdedRelu, Shrink, Prelu),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +125,7 @@ def style_of(graph: Graph, names: Iterable[str]) -> Style:
         op = graph.node(name).op
         if layer is None and isinstance(op, (Conv, Linear)):
             layer = op
-        elif norm is None and isinstance(op, NORMS):
+        elif norm is None and isinstance(op, (*NORMS, RmsNorm)):
             norm = op
         elif activation is None and is_activation(op):
             activation = op

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..ir import Graph
 from .base import Found, Place, Refusal
 from .blocks import Block, residual_blocks
-from .widening import Chain, is_layer
+from .widening import Chain, mixes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ def find_chains(graph: Graph, start: Callable[[str], tuple[Chain, int] | str]) -
     ``start`` gives the chain that begins at a layer, with the number of its new channels, or the
     reason why there is none.
     """
-    layers = [node.name for node in graph if is_layer(node.op)]
+    layers = [node.name for node in graph if mixes(node.op)]
     chains = {name: _alone(name, start(name)) for name in layers}
     single = list(chains.values())
     blocks = residual_blocks(graph)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..ir import Graph, Node
 from ..ir.attributes import Choice, Optional, Patterns, attr
-from ..ir.ops import Add, Dropout, Mul
+from ..ir.ops import Add, Attention, Dropout, Maximum, Minimum, Mul
 from .base import Found, Pass, Place, Refusal, register
 from .functions import Prints, prints_of
 
@@ -32,7 +32,8 @@ class Cse(Pass):
     also merges separate parameters whose values are equal now: the function is the same, but
     what would have been trained apart is then trained as one. Running statistics need only have
     equal values, as equal operands keep them so; where two batch norms shared them, they are
-    updated once a step from then on. Dropouts with p > 0 draw masks of their own and stay.
+    updated once a step from then on. Equal constants become one. Dropouts with p > 0, and
+    attention with dropout, draw masks of their own and stay.
     """
 
     name: ClassVar[str] = "cse"
@@ -54,7 +55,7 @@ class Cse(Pass):
             if len(nodes) == 1:
                 continue
             for node in nodes:
-                if isinstance(node.op, Dropout) and node.op.p > 0:
+                if _draws_masks(node):
                     reason = "each of the dropouts that read the same draws masks of its own"
                     twins[node.name] = Refusal(Place(node.name, ()), reason)
                     continue
@@ -96,10 +97,15 @@ class Cse(Pass):
             graph.remove(place.name)
 
 
+def _draws_masks(node: Node) -> bool:
+    op = node.op
+    return (isinstance(op, Dropout) and op.p > 0) or (isinstance(op, Attention) and op.dropout > 0)
+
+
 def _call(graph: Graph, node: Node, prints: Prints) -> object:
     """The op and what its operands compute; the order of terms and factors does not matter."""
     operands = [(graph.node(o).type.shape, *(p.digest for p in prints[o])) for o in node.operands]
-    if isinstance(node.op, (Add, Mul)):
+    if isinstance(node.op, (Add, Mul, Minimum, Maximum)):
         operands.sort()
     return node.op, tuple(operands)
 

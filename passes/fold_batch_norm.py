@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ir import Graph
 from ..ir.attributes import Optional, Patterns, attr
-from ..ir.ops import BatchNorm, Conv, Linear
+from ..ir.ops import BatchNorm, Conv, ConvTranspose, Linear, Op
 from ..ir.weights import Array
 from .base import Claim, Found, Pass, Place, Refusal, register
 
@@ -30,10 +31,10 @@ class _Fold(Place):
 class FoldBatchNorm(Pass):
     """γ·(W·x + b - μ)/√(σ² + ε) + β → (s·W)·x + (s·(b - μ) + β), with s = γ/√(σ² + ε)
 
-    A convolution or linear layer and the batch norm that alone reads it become one layer, with a
-    bias; several batch norms in a row are folded together. In evaluation mode only: while
-    training, a batch norm uses the batch's statistics, and none is left to do so. Within
-    rounding: the new weights are computed in float64 and rounded once.
+    A convolution, transposed or not, or a linear layer and the batch norm that alone reads it
+    become one layer, with a bias; several batch norms in a row are folded together. In evaluation
+    mode only: while training, a batch norm uses the batch's statistics, and none is left to do so.
+    Within rounding: the new weights are computed in float64 and rounded once.
     """
 
     name: ClassVar[str] = "fold_batch_norm"
@@ -55,7 +56,7 @@ class FoldBatchNorm(Pass):
         for place in places:
             assert isinstance(place, _Fold)
             node = graph.node(place.layer)
-            assert isinstance(node.op, (Conv, Linear))
+            assert isinstance(node.op, (Conv, ConvTranspose, Linear))
             graph.set_op(place.layer, replace(node.op, bias=True))
             graph.weights[node.parameter("weight")] = place.weight
             graph.weights.put(node.parameter("bias"), place.bias)  # every channel gets one
@@ -76,16 +77,20 @@ def _fold(graph: Graph, first: str) -> _Fold | Refusal:
         norms.append(follower)
     values = {spec.role: graph.weights[key] for key, spec in graph.params_of(layer)}
     weight = values["weight"].astype(np.float64)
-    bias = values["bias"].astype(np.float64) if "bias" in values else np.zeros(len(weight))
+    op = graph.node(layer).op
+    rows = _by_channel(op, weight)
+    bias = (
+        values["bias"].astype(np.float64) if "bias" in values else np.zeros(rows.shape[:2]).ravel()
+    )
     for name in norms:
-        op = graph.node(name).op
-        assert isinstance(op, BatchNorm)
+        norm = graph.node(name).op
+        assert isinstance(norm, BatchNorm)
         p = {s.role: graph.weights[k].astype(np.float64) for k, s in graph.params_of(name)}
-        variance = p["running_var"] + op.eps
+        variance = p["running_var"] + norm.eps
         if not (variance > 0).all():
             return Refusal(place, f"a running variance of `{name}` is negative")
         scale = p.get("weight", 1.0) / np.sqrt(variance)
-        weight *= scale.reshape(-1, *[1] * (weight.ndim - 1))
+        rows *= scale.reshape(*rows.shape[:2], *[1] * (rows.ndim - 2))
         bias = (bias - p["running_mean"]) * scale + p.get("bias", 0.0)
     with np.errstate(over="ignore"):
         new = weight.astype(np.float32), bias.astype(np.float32)
@@ -94,12 +99,21 @@ def _fold(graph: Graph, first: str) -> _Fold | Refusal:
     return _Fold(first, (layer, *norms[1:]), layer, tuple(norms), *new)
 
 
+def _by_channel(op: Op, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A view of a layer's weights whose first two axes are its output channels, by groups."""
+    if not isinstance(op, ConvTranspose):
+        return weight[None]
+    groups, _, outputs = op.groups, *weight.shape[:2]
+    grouped = weight.reshape(groups, -1, outputs, *weight.shape[2:])
+    return grouped.swapaxes(1, 2)
+
+
 def _obstacle(graph: Graph, norm: str) -> str | None:
     """Why a batch norm can't become part of what comes before it, or None."""
     (layer,) = graph.node(norm).operands
     node = graph.node(layer)
     called = f"`{layer}` ({node.op.name})"
-    if not isinstance(node.op, (Conv, Linear)):
+    if not isinstance(node.op, (Conv, ConvTranspose, Linear)):
         return f"{called} before it is not a convolution or a linear layer"
     if isinstance(node.op, Linear) and node.type.rank > 1:
         return f"it normalizes another axis than the features of {called}"

@@ -10,18 +10,19 @@ several are equal there, one stays for all: it is read with the sum of their wei
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir import Graph, TensorType
 from ..ir.names import matcher
-from ..ir.ops import Conv, Dropout, GroupNorm, LayerNorm, Linear, Op
+from ..ir.ops import Dropout, GroupNorm, Linear, Op
 from ..ir.weights import Array
 from .base import Place, Refusal
+from .following import is_partial, with_channels
 from .functions import Prints, exact_sum
-from .widening import Chain, is_layer, trace
+from .widening import Chain, channel_axis, mixes, rows_first, trace
 
 Channels = NDArray[np.bool_]
 
@@ -80,15 +81,21 @@ class Narrowing:
         """A reader's weights [rows, channels, numbers of each], without rows that are gone."""
         weight = self._weights.get(name)
         if weight is None:
-            weight = self._graph.weights[self._graph.node(name).parameter("weight")]
+            weight = self._rows(name)
         columns = weight.reshape(len(weight), width, -1)
         return columns[~self._gone[name][1]] if name in self._gone else columns
+
+    def _rows(self, name: str) -> Array:
+        """A layer's weights as they are, [out, in, …]."""
+        node = self._graph.node(name)
+        return rows_first(node.op, self._graph.weights[node.parameter("weight")])
 
     def _seen(self, name: str, width: int) -> NDArray[np.int64] | None:
         """What a reader is given: one row for each channel. None where that is not known."""
         node = self._graph.node(name)
         (source,) = node.operands
-        axis = 0 if isinstance(node.op, Conv) else self._graph.node(source).type.rank - 1
+        last = isinstance(node.op, Linear)
+        axis = self._graph.node(source).type.rank - 1 if last else 0
         prints = self._prints[source]
         if any(p.axis != axis for p in prints):
             return None
@@ -124,9 +131,8 @@ class Narrowing:
         for name in chain.consumers:
             total, exact = exact_sum([read[name][:, i] for i in members])
             self.exact &= exact
-            node = self._graph.node(name)
             if name not in self._weights:
-                self._weights[name] = self._graph.weights[node.parameter("weight")].copy()
+                self._weights[name] = self._rows(name).copy()
             weight = self._weights[name]
             rows = ~self._gone[name][1] if name in self._gone else slice(None)
             weight.reshape(len(weight), len(read[name][0]), -1)[rows, members[0]] = total
@@ -137,42 +143,45 @@ class Narrowing:
         """Take the channels out, in place."""
         out: dict[str, Channels] = {}
         inward: dict[str, Channels] = {}
+        axes: dict[str, int] = {}
         for chain, gone in self._gone.values():
+            axes.update(chain.axis)
             for name in (chain.producer, *chain.through):
                 out[name] = ~gone.repeat(chain.repeat[name])
             for name in chain.consumers:
                 inward[name] = ~gone.repeat(chain.repeat[name])
         for name in dict.fromkeys([*out, *inward]):
+            op = graph.node(name).op
+            untouched = channel_axis(graph, name, axes.get(name, 0)) is None
             for key, spec in graph.params_of(name):
                 value, mask = graph.weights[key], graph.weights.masks.get(key)
                 if spec.role == "weight":
+                    value = rows_first(op, value)
+                    mask = None if mask is None else rows_first(op, mask)
                     value = self._weights.get(name, value)
                     if mask is not None:  # sums stand where their first member may have none
                         mask = mask | (value != 0)
                 if name in inward and spec.role == "weight":
                     value = value[:, inward[name]]
                     mask = None if mask is None else mask[:, inward[name]]
-                if name in out and not isinstance(graph.node(name).op, LayerNorm):
+                if name in out and not untouched:
                     value = value[out[name]]
                     mask = None if mask is None else mask[out[name]]
-                if value is not graph.weights[key]:
+                if spec.role == "weight":
+                    value = rows_first(op, value)
+                    mask = None if mask is None else np.ascontiguousarray(rows_first(op, mask))
+                if name in out or name in inward or name in self._weights:
                     graph.weights.put(key, np.ascontiguousarray(value), mask)
         for name, kept in out.items():
-            graph.set_op(name, _narrower(graph.node(name).op, len(kept), int(kept.sum())))
-
-
-def _narrower(op: Op, before: int, after: int) -> Op:
-    if isinstance(op, Conv):
-        return replace(op, channels=after, groups=after if op.groups > 1 else 1)
-    if isinstance(op, Linear):
-        return replace(op, features=after)
-    if isinstance(op, GroupNorm):
-        return replace(op, groups=op.groups * after // before)
-    return op
+            node = graph.node(name)
+            change = int(kept.sum()) - len(kept)
+            graph.set_op(name, with_channels(node.op, node, axes[name], change))
 
 
 def _fewer(called: str, op: Op, source: TensorType, axis: int, new: int) -> str | None:
     """Why channels can't be taken out before a node that relates them to each other."""
+    if is_partial(op):
+        return None
     if isinstance(op, GroupNorm):
         return None  # whole groups can
     if isinstance(op, Dropout):
@@ -197,7 +206,7 @@ def narrow(
     plan = Narrowing(graph, prints, merge=merge)
     main: list[Place | Refusal] = []
     others: list[Refusal] = []
-    for name in reversed([node.name for node in graph if is_layer(node.op)]):
+    for name in reversed([node.name for node in graph if mixes(node.op)]):
         place = Narrow(name, (), plan)
         chain = trace(graph, name, 0, _fewer)
         if isinstance(chain, str):
@@ -213,7 +222,7 @@ def narrow(
 def _worth(graph: Graph, prints: Prints, name: str, merge: bool) -> bool:
     """Whether a layer itself has channels that are zero in both modes, or equal."""
     node = graph.node(name)
-    axis = 0 if isinstance(node.op, Conv) else node.type.rank - 1
+    axis = node.type.rank - 1 if isinstance(node.op, Linear) else 0
     if any(p.axis != axis for p in prints[name]):
         return False
     rows = np.concatenate([p.values for p in prints[name]], axis=1)

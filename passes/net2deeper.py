@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir import Graph
 from ..ir.attributes import Int, Optional, Patterns, attr
-from ..ir.ops import Conv, Linear, Op, Relu
+from ..ir.ops import Clip, Conv, Linear, Op, Relu
 from .base import Found, Pass, Place, Refusal, register
 from .blocks import is_activation, nearest_layers
 from .r2r import CONVS, fresh_scope
@@ -31,9 +31,10 @@ class Net2Deeper(Pass):
     """relu(x) → relu(I·relu(x)), with I the identity
 
     After every ReLU it puts a layer that is the identity, and another ReLU, which changes
-    nothing, since relu(relu(x)) = relu(x). The layer is a convolution whose kernel is one at its
-    centre, from each channel to itself, or the identity matrix; its bias is zero. ``at`` may also
-    name layers: right after one, the identity stands alone, before what follows the layer.
+    nothing, since relu(relu(x)) = relu(x); and likewise for a clip, such as ReLU6. The layer is a
+    convolution whose kernel is one at its centre, from each channel to itself, or the identity
+    matrix; its bias is zero. ``at`` may also name layers: right after one, the identity stands
+    alone, before what follows the layer.
 
     Chen et al. also put a batch norm into the new layer, set to undo itself. That holds for
     one batch's statistics only, and not exactly in evaluation mode either (a variance of 1 - eps
@@ -51,18 +52,18 @@ class Net2Deeper(Pass):
         def single() -> list[Place | Refusal]:
             return [self._after(graph, near, name) for name in graph.order()]
 
-        main = [self._after(graph, near, node.name) for node in graph if isinstance(node.op, Relu)]
+        main = [self._after(graph, near, node.name) for node in graph if _settles(node.op)]
         return Found("relu", main, single, "name a layer with at=NAME: its identity needs no relu")
 
     def _after(self, graph: Graph, near: dict[str, str], name: str) -> Place | Refusal:
         place, node = Place(name, ()), graph.node(name)
-        if is_activation(node.op) and not isinstance(node.op, Relu):
+        if is_activation(node.op) and not _settles(node.op):
             return Refusal(
                 place,
                 f"f(f(x)) is not f(x) for {node.op.name}, so a second one would change the "
                 "function",
             )
-        if not isinstance(node.op, Relu) and not is_layer(node.op):
+        if not _settles(node.op) and not is_layer(node.op):
             return Refusal(
                 place, f"it is neither a relu nor a layer, but of the kind {node.op.name}"
             )
@@ -70,7 +71,7 @@ class Net2Deeper(Pass):
         layer = self._layer(graph, name, nearest)
         if isinstance(layer, str):
             return Refusal(place, layer)
-        return After(name, (), layer, node.op if isinstance(node.op, Relu) else None)
+        return After(name, (), layer, node.op if _settles(node.op) else None)
 
     def _layer(self, graph: Graph, name: str, nearest: Op | None) -> Conv | Linear | str:
         """The new layer: of the kind of the nearest one, else by the number of axes."""
@@ -100,6 +101,11 @@ class Net2Deeper(Pass):
                 name = graph.fresh(f"{scope}.{place.activation.name}")
                 last = graph.add(place.activation, (first,), name)
             graph.redirect(place.name, last, keep={first})
+
+
+def _settles(op: Op) -> bool:
+    """Whether applying an activation twice is the same as once."""
+    return isinstance(op, (Relu, Clip))
 
 
 def centre(layer: Conv | Linear) -> Any:

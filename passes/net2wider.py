@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ..ir import Graph, TensorType
 from ..ir.attributes import Choice, Int, Optional, Patterns, attr
-from ..ir.ops import Dropout, GroupNorm, LayerNorm, Op
+from ..ir.ops import ConvTranspose, Dropout, GroupNorm, LayerNorm, Op, RmsNorm
 from ..ir.weights import Array, generator
 from .base import PRESERVES, Claim, Found, Pass, Place, register
 from .chains import chains_of, find_chains
-from .widening import Chain, channel_axis, is_depthwise, is_layer, trace, wider_op, width_of
+from .following import is_partial, with_channels
+from .widening import Chain, channel_axis, is_depthwise, mixes, rows_first, trace, width_of
 
 Indices = NDArray[np.intp]
 
@@ -61,6 +62,8 @@ class Net2Wider(Pass):
 
     def _relates(self, called: str, op: Op, source: TensorType, axis: int, new: int) -> str | None:
         """Why copies would not stay copies, or would change what the channels yield."""
+        if is_partial(op):
+            return None  # a copy has a value where the old channel has one
         if isinstance(op, Dropout):
             return (
                 f"{called} draws a different mask for each copy of a channel, so the function "
@@ -71,7 +74,7 @@ class Net2Wider(Pass):
             if new % size == 0:
                 return None
             return f"{called} has groups of {size} channels, of which only whole ones can be copied"
-        if not isinstance(op, LayerNorm):
+        if not isinstance(op, (LayerNorm, RmsNorm)):
             return f"{called} relates all channels to each other, so new ones would change the old"
         # Mean and variance stay what they are if every channel is there equally often.
         if self.choose != "random" and new % source.shape[axis] == 0:
@@ -94,8 +97,10 @@ class Net2Wider(Pass):
     def rewrite(self, graph: Graph, places: Sequence[Place], seed: int) -> None:
         rows: dict[str, Indices] = {}
         columns: dict[str, Indices] = {}
+        axes: dict[str, int] = {}
         for chain, count in chains_of(places):
             copied = self._copied(graph, chain, count, seed)
+            axes.update(chain.axis)
             for name in (chain.producer, *chain.through):
                 rows[name] = _numbers(copied, chain.repeat[name])
             for name in chain.consumers:
@@ -105,10 +110,11 @@ class Net2Wider(Pass):
                     for key, _ in graph.params_of(name):
                         _extend(graph, key, rows[name], axis)
         for name in dict.fromkeys([*rows, *columns]):
-            if is_layer(graph.node(name).op) and not is_depthwise(graph, name):
+            if mixes(graph.node(name).op) and not is_depthwise(graph, name):
                 self._widen_layer(graph, name, rows.get(name), columns.get(name))
         for name, copied in rows.items():
-            graph.set_op(name, wider_op(graph, name, len(copied)))
+            node = graph.node(name)
+            graph.set_op(name, with_channels(node.op, node, axes[name], len(copied)))
 
     def _copied(self, graph: Graph, chain: Chain, count: int, seed: int) -> Indices:
         """For each new channel the old one that it copies; whole groups where norms have them."""
@@ -133,17 +139,20 @@ class Net2Wider(Pass):
     def _widen_layer(
         self, graph: Graph, name: str, rows: Indices | None, columns: Indices | None
     ) -> None:
+        op = graph.node(name).op
+        transposed = isinstance(op, ConvTranspose)
         for key, spec in graph.params_of(name):
             if columns is not None and spec.role == "weight":
-                value = graph.weights.effective(key)
+                value = rows_first(op, graph.weights.effective(key))
                 mask = graph.weights.masks.get(key)
+                wider = _split(value, columns, exact=self.split == "exact")
                 graph.weights.put(
                     key,
-                    _split(value, columns, exact=self.split == "exact"),
-                    None if mask is None else _extended(mask, columns, 1),
+                    np.ascontiguousarray(rows_first(op, wider)),
+                    None if mask is None else _extended(mask, columns, int(not transposed)),
                 )
             if rows is not None:
-                _extend(graph, key, rows, 0)
+                _extend(graph, key, rows, int(transposed and spec.role == "weight"))
 
 
 def _is_power(number: int) -> bool:

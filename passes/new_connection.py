@@ -144,6 +144,8 @@ class NewConnection(Addition):
         assert isinstance(node.op, (Conv, Linear))
         last = isinstance(node.op, Linear)
         sizes = [t.shape[:-1] if last else t.shape[1:] for t in (kind, result)]
+        if kind.dtype != "f32":
+            return Refusal(place, f"`{source}` is {kind}, whole numbers")
         if kind.rank != result.rank or sizes[0] != sizes[1]:
             return Refusal(
                 place,

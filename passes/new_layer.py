@@ -10,7 +10,6 @@ import numpy as np
 
 from ..ir import Graph
 from ..ir.attributes import Bool, Int, attr
-from ..ir.ops import Relu
 from .additions import Addition
 from .base import Found, Place, Refusal, register
 from .net2deeper import After, Net2Deeper, centre
@@ -23,10 +22,10 @@ class NewLayer(Addition):
     """σ(x) → σ(w·σ(x) + b), with w the identity and b = 0
 
     ``count`` layers, each followed by a ReLU, are put one after the other behind a ReLU, which is
-    unchanged by composition. A layer has |α| = one weight for each channel, and its biases: all
-    others of its weights are missing under the mask, for ``new_connection`` to add. It is a
-    convolution or a linear layer, as the nearest layer is; ``net2deeper`` adds one whose weights
-    are all there.
+    unchanged by composition; behind a clip, such as ReLU6, they are followed by that clip. A layer
+    has |α| = one weight for each channel, and its biases: all others of its weights are missing
+    under the mask, for ``new_connection`` to add. It is a convolution or a linear layer, as the
+    nearest layer is; ``net2deeper`` adds one whose weights are all there.
     """
 
     name: ClassVar[str] = "new_layer"
@@ -57,7 +56,9 @@ class NewLayer(Addition):
                     if spec.role == "weight":
                         value[centre(op)] = np.eye(len(value), dtype=np.float32)
                     graph.weights.put(key, value, value != 0 if spec.role == "weight" else None)
-                last = graph.add(Relu(), (layer,), graph.fresh(f"{scope}.relu"))
+                assert place.activation is not None
+                name = graph.fresh(f"{scope}.{place.activation.name}")
+                last = graph.add(place.activation, (layer,), name)
                 first = first or layer
             assert first is not None
             graph.redirect(place.name, last, keep={first})

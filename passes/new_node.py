@@ -13,8 +13,9 @@ from ..ir.weights import masked
 from .additions import Addition
 from .base import Found, Place, Refusal, register
 from .chains import Chains, chains_of
+from .following import is_partial, no_value
 from .r2r import INITS
-from .widening import is_layer, trace, widen, width_of
+from .widening import mixes, rows_first, trace, widen, width_of
 
 MAX_CHANNELS = 1024
 """No layer grows beyond this (ILNAS section 4.1; the number is the authors' code's)."""
@@ -41,7 +42,7 @@ class NewNode(Addition):
     )
 
     def find(self, graph: Graph) -> Found:
-        layers = [node.name for node in graph if is_layer(node.op)]
+        layers = [node.name for node in graph if mixes(node.op)]
         single = [self._chain(graph, name) for name in layers]
         # No chain begins at the last layer, whose width is the result's: nothing to report.
         return Found(
@@ -67,20 +68,26 @@ class NewNode(Addition):
     def rewrite(self, graph: Graph, places: Sequence[Place], seed: int) -> None:
         chains = list(chains_of(places))
         weights = graph.weights
-        readers = {
-            name: graph.node(name).parameter("weight") for c, _ in chains for name in c.consumers
+        readers = {name: graph.node(name) for c, _ in chains for name in c.consumers}
+        old = {
+            node.parameter("weight"): (
+                node.op,
+                rows_first(node.op, weights[node.parameter("weight")]).shape[1],
+            )
+            for node in readers.values()
         }
-        old = {key: weights[key].shape[1] for key in readers.values()}
         widen(graph, chains, self.init, seed, halves=False)
-        for key, columns in old.items():
+        for key, (op, columns) in old.items():
             mask = weights.mask(key).copy()
             # In the rows of new nodes too: nothing reads a placeholder, not even another one.
-            mask[:, columns:] = False
+            rows_first(op, mask)[:, columns:] = False
             weights.put(key, masked(weights[key], mask), mask)
 
 
 def _unread(called: str, op: Op, source: TensorType, axis: int, new: int) -> str | None:
     """Why new channels would change the old ones, though nothing reads them."""
+    if is_partial(op):
+        return no_value(called)
     if isinstance(op, Dropout):
         return None
     if isinstance(op, GroupNorm):

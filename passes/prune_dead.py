@@ -9,7 +9,23 @@ from typing import Any, ClassVar
 from ..ir import Graph, Node
 from ..ir.attributes import Optional, Patterns, attr
 from ..ir.names import matcher
-from ..ir.ops import Concat, Dropout, Flatten, Identity, Pad, Reshape, Scale, Slice, Transpose
+from ..ir.ops import (
+    Clip,
+    Concat,
+    Dropout,
+    Expand,
+    Flatten,
+    Gather,
+    Identity,
+    Pad,
+    Power,
+    Reshape,
+    Scale,
+    Slice,
+    Tile,
+    ToFloat,
+    Transpose,
+)
 from .base import Found, Pass, Place, Refusal, register
 from .functions import prints_of
 from .narrowing import Narrow, narrow
@@ -104,7 +120,13 @@ def _is_idle(graph: Graph, node: Node) -> bool:
             return op.factor == 1 and op.offset == 0
         case Transpose():
             return list(op.order) == sorted(op.order)
-        case Flatten() | Reshape() | Pad() | Slice():
+        case Gather():
+            return list(op.indices) == list(range(x.shape[op.axis]))
+        case Clip():
+            return op.low is None and op.high is None
+        case Power():
+            return op.exponent == 1
+        case Flatten() | Reshape() | Pad() | Slice() | Expand() | Tile() | ToFloat():
             # Numbers keep their order, so that none can have moved where the shape is the same.
             return node.type == x
     return False

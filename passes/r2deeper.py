@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import ClassVar
 
 from ..ir import Graph, TensorType
+from ..ir.analysis import input_free
 from ..ir.attributes import Int, attr
 from ..ir.ops import Add, Conv, Linear
 from .base import Found, Pass, Place, Refusal, register
@@ -55,7 +56,13 @@ class R2Deeper(GrowthOptions, Pass):
     blocks: int = attr(Int(1, 64), 1, doc="how many R2R blocks to add in parallel")
 
     def find(self, graph: Graph) -> Found:
-        after = partial(self._after, graph, nearest_layers(graph), cache(partial(plan, self)))
+        after = partial(
+            self._after,
+            graph,
+            input_free(graph),
+            nearest_layers(graph),
+            cache(partial(plan, self)),
+        )
         everywhere = style_of(graph, graph.order())
 
         def single() -> list[Place | Refusal]:
@@ -76,6 +83,7 @@ class R2Deeper(GrowthOptions, Pass):
     def _after(
         self,
         graph: Graph,
+        free: set[str],
         layers: dict[str, str],
         planned: Callable[[TensorType, TensorType, Style, int], Recipe | str],
         place: Place,
@@ -85,6 +93,10 @@ class R2Deeper(GrowthOptions, Pass):
         kind = graph.node(node).type
         if kind.rank == 0:
             return Refusal(place, f"it yields single numbers, {kind}")
+        if kind.dtype != "f32":
+            return Refusal(place, f"it yields whole numbers, {kind}")
+        if node in free:
+            return Refusal(place, "it depends on no input")
         nearest = layers.get(node)
         layer = graph.node(nearest).op if nearest is not None else None
         assert layer is None or isinstance(layer, (Conv, Linear))

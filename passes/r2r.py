@@ -30,6 +30,8 @@ from ..ir.ops import (
     LayerNorm,
     Linear,
     Op,
+    Prelu,
+    RmsNorm,
 )
 from ..ir.ops.conv import fan_in_uniform
 from ..ir.weights import Array, draw, generator
@@ -110,7 +112,12 @@ def plan(
     norm = _norm(options.norm, style, expand.infer(source), kind)
     if isinstance(norm, str):
         return norm
-    return Recipe(expand, norm, _activation(options.activation, style), project, options.init)
+    activation = _activation(options.activation, style)
+    if isinstance(activation, Prelu) and activation.slopes > 1:
+        # As many slopes as there are channels, if these lie on the first axis as slopes do.
+        slopes = filters if kind is not Linear or source.rank == 1 else 1
+        activation = Prelu(slopes=slopes)
+    return Recipe(expand, norm, activation, project, options.init)
 
 
 def weight_beside(graph: Graph, recipe: Recipe, layer: str | None) -> str | None:
@@ -125,7 +132,7 @@ NO_LAYER_BESIDE = "`init=match` needs a layer here whose weights it could follow
 
 def _layer_kind(source: TensorType, target: TensorType, style: Style) -> type[Conv | Linear] | str:
     """Convolution or linear layer? As in the block; else by the number of axes."""
-    if source.rank != target.rank or source.rank == 0:
+    if source.rank != target.rank or source.rank == 0 or source.dtype != "f32":
         return f"no R2R block leads from {source} to {target}"
     same_rest = source.shape[:-1] == target.shape[:-1]
     if source.rank == 1 or (isinstance(style.layer, Linear) and same_rest):
@@ -183,7 +190,8 @@ def _wanted_norm(word: str, style: Style, middle: TensorType) -> Op | None:
         return GroupNorm(next(g for g in range(most, 0, -1) if _splits(channels, g)), eps=eps)
     if word == "instance" or isinstance(like, InstanceNorm):
         return InstanceNorm(eps=eps)
-    return LayerNorm(dims=min(getattr(like, "dims", middle.rank), middle.rank), eps=eps)
+    dims = min(getattr(like, "dims", middle.rank), middle.rank)
+    return RmsNorm(dims, eps) if isinstance(like, RmsNorm) else LayerNorm(dims, eps)
 
 
 def _splits(channels: int, groups: int) -> bool:
@@ -198,7 +206,7 @@ def _compares_twins_only(norm: Op, middle: TensorType, kind: type[Conv | Linear]
     if isinstance(norm, BatchNorm):
         return False
     halves = middle.rank - 1 if kind is Linear else 0
-    if isinstance(norm, LayerNorm):
+    if isinstance(norm, (LayerNorm, RmsNorm)):
         group = math.prod(middle.shape[-norm.dims :])
         both = halves >= middle.rank - norm.dims
     else:
@@ -216,7 +224,7 @@ def _activation(word: str, style: Style) -> Op | None:
     return style.activation or OPS["relu"]()
 
 
-_GROWN = re.compile(r"\.(r2r|net2deeper|new_layer|new_connection)(_\d+)?(\.[^.]*)?\Z")
+_GROWN = re.compile(r"\.(r2r|net2deeper|new_layer|new_connection|new_heads)(_\d+)?(\.[^.]*)?\Z")
 
 
 def fresh_scope(graph: Graph, place: str, first: Op, word: str = "r2r") -> str:

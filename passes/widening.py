@@ -9,31 +9,17 @@ its old outputs do not change: [U β -β] · [h; v; v] = U·h.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ir import Graph, TensorType
-from ..ir.ops import (
-    AdaptivePool,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Elementwise,
-    Flatten,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    Linear,
-    Op,
-    Pad,
-    Pool,
-    Slice,
-    Softmax,
-)
-from ..ir.ops.pool import GlobalPool
+from ..ir.ops import Conv, ConvTranspose, Dropout, GroupNorm, LayerNorm, Linear, Op, Prelu, RmsNorm
 from ..ir.weights import Array, generator
+from .following import Relates, is_partial, no_value, step, with_channels
 from .r2r import new_weight
 
 
@@ -54,24 +40,36 @@ class Chain:
     axis: dict[str, int]
 
 
-Relates = Callable[[str, Op, TensorType, int, int], str | None]
-"""Asked about a node that relates channels to each other, or draws masks for them: what it is
-called, its op, its operand's type, the channel axis, and how many numbers that gets. Returns why
-the new channels can't pass, or None."""
+Number = TypeVar("Number", np.float32, np.bool_)
 
 
 def width_of(op: Op) -> int:
     """Output channels of a layer."""
-    return op.channels if isinstance(op, Conv) else op.features  # type: ignore[attr-defined]
+    return op.features if isinstance(op, Linear) else op.channels  # type: ignore[attr-defined]
 
 
 def is_layer(op: Op) -> bool:
-    """Whether an op mixes channels by weights, so that it can begin or end a chain."""
+    """Whether an op is a convolution or a linear layer."""
     return isinstance(op, (Conv, Linear))
+
+
+def mixes(op: Op) -> bool:
+    """Whether an op mixes channels by weights, so that it can begin or end a chain."""
+    return isinstance(op, (Conv, ConvTranspose, Linear))
+
+
+def rows_first(op: Op, weight: NDArray[Number]) -> NDArray[Number]:
+    """A layer's weights (or a mask) as [out, in, …], or back again: a view.
+
+    A transposed convolution stores them as [in, out, …].
+    """
+    return weight.swapaxes(0, 1) if isinstance(op, ConvTranspose) and weight.ndim > 1 else weight
 
 
 def in_halves(called: str, op: Op, source: TensorType, axis: int, new: int) -> str | None:
     """Why new channels in two equal halves, [v; v], would not stay so, or would change the old."""
+    if is_partial(op):
+        return no_value(called)
     if isinstance(op, Dropout):
         return (
             f"{called} draws a different mask for each half of the new channels, so the function "
@@ -91,11 +89,11 @@ def in_halves(called: str, op: Op, source: TensorType, axis: int, new: int) -> s
 def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halves) -> Chain | str:
     """Follow a layer's channels to the layers that read them, or say why they can't grow."""
     first = graph.node(producer)
-    if isinstance(first.op, Conv) and first.op.groups > 1:
+    if isinstance(first.op, (Conv, ConvTranspose)) and first.op.groups > 1:
         return f"`{producer}` is a grouped convolution"
     if graph.is_tied(producer):
         return f"the weights of `{producer}` are shared with another node"
-    axis = 0 if isinstance(first.op, Conv) else first.type.rank - 1
+    axis = first.type.rank - 1 if isinstance(first.op, Linear) else 0
     through: list[str] = []
     consumers: list[str] = []
     repeat = {producer: 1}
@@ -111,10 +109,10 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
         for user, _ in users:
             if user in repeat:
                 continue
-            step = _step(graph, at, user, axis, repeat[at], filters, relates)
-            if isinstance(step, str):
-                return step
-            numbers, new_axis = step
+            taken = step(graph, at, user, axis, repeat[at], filters, relates)
+            if isinstance(taken, str):
+                return taken
+            numbers, new_axis = taken
             repeat[user] = numbers
             if new_axis is None:
                 consumers.append(user)
@@ -124,62 +122,6 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
                 waiting.append((user, new_axis))
     width = width_of(first.op)
     return Chain(producer, width, tuple(through), tuple(consumers), repeat, axes)
-
-
-def _step(
-    graph: Graph, at: str, user: str, axis: int, repeat: int, filters: int, relates: Relates
-) -> tuple[int, int | None] | str:
-    """How the channels pass a node: (numbers per channel, their axis), axis None at a layer that
-    reads them. Or the reason why they can't."""
-    node, source = graph.node(user), graph.node(at).type
-    op = node.op
-    called = f"`{user}` ({op.name})"
-    if graph.is_tied(user):
-        return f"the weights of {called} are shared with another node"
-    if isinstance(op, Conv):
-        if axis != 0:
-            return f"{called} does not read the channels that would grow"
-        if op.groups == 1:
-            return repeat, None
-        if op.groups == source.shape[0] == op.channels:
-            return repeat, 0
-        return f"{called} reads the channels in {op.groups} groups"
-    if isinstance(op, Linear):
-        return (
-            (repeat, None)
-            if axis == source.rank - 1
-            else (f"{called} acts on another axis than the channels")
-        )
-    if isinstance(op, Elementwise):
-        return repeat, axis
-    if isinstance(op, (BatchNorm, InstanceNorm)):
-        return (repeat, axis) if axis == 0 else f"{called} would mix the new channels in"
-    if isinstance(op, (Pool, AdaptivePool, GlobalPool)) and axis == 0:
-        return repeat, axis
-    if isinstance(op, (Dropout, LayerNorm, Softmax)) or (isinstance(op, GroupNorm) and axis == 0):
-        related = _related(op, source, axis)
-        reason = relates(called, op, source, axis, filters * repeat) if related else None
-        return reason or (repeat, axis)
-    if isinstance(op, Flatten):
-        begin = op.axis % source.rank
-        if begin > axis:
-            return repeat, axis
-        if begin == axis:
-            return repeat * graph.node(user).type.shape[axis] // source.shape[axis], axis
-    if isinstance(op, Pad) and op.widths(source)[axis] == (0, 0):
-        return repeat, axis
-    if isinstance(op, Slice) and op.bounds(source)[0] != axis:
-        return repeat, axis
-    return f"its channels reach {called}, which fixes their number"
-
-
-def _related(op: Op, source: TensorType, axis: int) -> bool:
-    """Whether an op does not act on each channel alone, by the same rule."""
-    if isinstance(op, Dropout):
-        return op.p > 0
-    if isinstance(op, LayerNorm):
-        return axis >= source.rank - op.dims
-    return not isinstance(op, Softmax) or axis == op.axis % source.rank
 
 
 def widen(
@@ -204,32 +146,19 @@ def widen(
         for name in chain.consumers:
             wider_in[name] = count * chain.repeat[name]
     for name in dict.fromkeys([*wider_out, *wider_in]):
-        if is_layer(graph.node(name).op) and not is_depthwise(graph, name):
+        if mixes(graph.node(name).op) and not is_depthwise(graph, name):
             out, inward = wider_out.get(name, 0), wider_in.get(name, 0)
             _widen_layer(graph, name, out, inward, init, seed, halves)
         else:
             random = None if halves else init
             _widen_between(graph, name, wider_out[name], axes[name], random, seed)
     for name, count in wider_out.items():
-        graph.set_op(name, wider_op(graph, name, count))
+        graph.set_op(name, with_channels(graph.node(name).op, graph.node(name), axes[name], count))
 
 
 def is_depthwise(graph: Graph, name: str) -> bool:
     op = graph.node(name).op
     return isinstance(op, Conv) and op.groups > 1
-
-
-def wider_op(graph: Graph, name: str, count: int) -> Op:
-    op = graph.node(name).op
-    if isinstance(op, Conv):
-        groups = op.groups + count if op.groups > 1 else 1
-        return replace(op, channels=op.channels + count, groups=groups)
-    if isinstance(op, Linear):
-        return replace(op, features=op.features + count)
-    if isinstance(op, GroupNorm):
-        channels = graph.node(name).type.shape[0]
-        return replace(op, groups=op.groups + count * op.groups // channels)
-    return op
 
 
 def channel_axis(graph: Graph, name: str, axis: int) -> int | None:
@@ -238,7 +167,9 @@ def channel_axis(graph: Graph, name: str, axis: int) -> int | None:
     None for a layer norm inside the channels, whose parameters are the same for all of them.
     """
     node = graph.node(name)
-    if isinstance(node.op, LayerNorm):
+    if isinstance(node.op, Prelu):
+        return 0 if axis == 0 and node.op.slopes > 1 else None
+    if isinstance(node.op, (LayerNorm, RmsNorm)):
         inside = axis - (node.type.rank - node.op.dims)
         return inside if inside >= 0 else None
     return 0
@@ -250,11 +181,12 @@ def _widen_layer(
     """[[W, β, -β], [V, …], [V, …]]: old rows read new channels with opposite signs; new rows are
     random, in equal halves; what was there stays in the leading corner."""
     for key, spec in graph.params_of(name):
-        old = graph.weights[key]
+        op, old = graph.node(name).op, graph.weights[key]
         if spec.role == "bias":
             if out:  # else it stays the teacher's own array
                 _put(graph, key, np.concatenate([old, np.zeros(out, np.float32)]))
             continue
+        old = rows_first(op, old)
         rows, columns, *window = old.shape
         # The seed also depends on the shape, so that widening twice draws new numbers.
         rng = generator(seed, key, str(old.shape))
@@ -265,7 +197,7 @@ def _widen_layer(
             new[:rows, half:] = -new[:rows, columns:half]
             middle = rows + out // 2
             new[middle:] = new[rows:middle]
-        _put(graph, key, new)
+        _put(graph, key, np.ascontiguousarray(rows_first(op, new)))
 
 
 def _widen_between(
@@ -279,7 +211,9 @@ def _widen_between(
     for key, spec in graph.params_of(name):
         old = graph.weights[key]
         shape = (*old.shape[:at], count, *old.shape[at + 1 :])
-        if not is_layer(graph.node(name).op):
+        if isinstance(graph.node(name).op, Prelu):
+            new = np.full(shape, spec.init.bound, np.float32)
+        elif not is_layer(graph.node(name).op):
             new = np.full(shape, spec.role in ("weight", "running_var"), np.float32)
         elif spec.role == "bias":
             new = np.zeros(shape, np.float32)
