@@ -33,7 +33,7 @@ lint: .venv/installed ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy benchmarks
+	$(BIN)/mypy benchmarks experiments
 	$(BIN)/growc fmt --check examples/*.arch examples/blocks/*.arch
 
 format: .venv/installed ## Rewrite the sources in the project's style

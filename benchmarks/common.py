@@ -40,13 +40,14 @@ def ratio(times: list[list[float]]) -> tuple[float, float, float]:
 
 def report(name: str, lines: list[str]) -> None:
     """Print the result and write it to ``benchmarks/results/NAME.txt``, with its circumstances."""
-    text = "\n".join([*lines, "", *_circumstances(), ""])
+    text = "\n".join([*lines, "", *circumstances(), ""])
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-def _circumstances() -> list[str]:
+def circumstances() -> list[str]:
+    """What a result depends on: machine, commit, date."""
     import torch
 
     return [

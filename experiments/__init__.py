@@ -1,0 +1,1 @@
+"""Experiments: what growing does to real networks on real data. Not part of the package."""
