@@ -39,7 +39,7 @@ def accuracy(
     """Share of images classified rightly in eval mode, and the classes."""
     model.eval()
     with torch.no_grad():
-        classes = torch.cat([model(part).argmax(1) for part in x.split(250)])
+        classes = torch.cat([model(part).argmax(1) for part in x.split(250)])  # type: ignore[no-untyped-call]
     return float((classes == y).float().mean()), classes
 
 
@@ -73,7 +73,7 @@ def train(
         index = torch.randint(0, len(x), (batch,), generator=rng)
         loss = F.cross_entropy(model(augmented(x[index], rng)), y[index])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
     return float(np.mean(losses[-10:]))
@@ -91,7 +91,9 @@ def one(
     graph = growc.from_onnx(model_file)
     teacher = growc.to_torch(graph)
     read, _ = accuracy(teacher, x, y)
-    optimizer = torch.optim.SGD(teacher.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(
+        teacher.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4
+    )
     loss_before = train(teacher, optimizer, data, before, batch, rng)
     trained, classes = accuracy(teacher, x, y)
 

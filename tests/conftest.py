@@ -45,6 +45,15 @@ def cifar10_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cifar-10-batches-bin" / "test_batch.bin"
 
 
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of real trained ONNX models; skips where they are not there."""
+    folder = SHARED / "models"
+    if not folder.exists():
+        pytest.skip("the real ONNX models are not on this machine (see tests/conftest.py)")
+    return folder
+
+
 @dataclass(frozen=True)
 class Done:
     """A command that has ended."""
