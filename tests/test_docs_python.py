@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,11 +45,21 @@ def test_python_page(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (folder / "out" / "student.safetensors").exists()
 
 
+def test_importing_page(root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (root / "docs" / "importing.md").read_text(encoding="utf-8")
+    page: dict[str, Any] = {}
+    for code in blocks(root / "docs" / "importing.md", "python"):
+        exec(compile(code, "docs/importing.md", "exec"), page)
+    shown = text.partition("prints\n\n")[2].partition("\nThe second argument")[0]
+    assert capsys.readouterr().out.strip() == textwrap.dedent(shown).strip()
+    assert (folder / "student.onnx").exists()
+
+
 def test_readme(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     """Every `growc …` line of the README, in order, then its Python."""
     text = (root / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    (?:\$ )?growc (.*)$", text, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 6
     for command in commands:
         done = growc(*shlex.split(command))
         assert done.status == 0, done.err
