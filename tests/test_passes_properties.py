@@ -21,8 +21,12 @@ QUICK = settings(deadline=None)
 # A draw that runs networks in torch takes 20 times as long as one that does not.
 SLOW = settings(deadline=None, max_examples=max(10, settings.default.max_examples // 2))
 
-# These find work only in networks that were grown before: they have tests of their own.
-AFTER_GROWTH = {"cse", "fuse_branches", "merge_duplicates", "new_connection", "prune_dead"}
+# These find work only in some networks, most in ones that were grown before: they have their own
+# tests.
+AFTER_GROWTH = {
+    *("cse", "fuse_branches", "merge_duplicates", "new_connection", "prune_dead"),
+    "new_heads",  # in networks with attention: tests/test_passes_heads.py
+}
 
 VARIANTS = [
     pytest.param(PASSES[name], fixed, id=",".join([name, *fixed.values()]))
