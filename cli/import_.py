@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import force_option, is_onnx, json_option, print_json, progress, seed_option
+from .common import STDIO, force_option, is_onnx, json_option, print_json, progress, seed_option
 
 if TYPE_CHECKING:
     from ..importing import Imported
@@ -66,9 +66,11 @@ def command(
 
     MODEL is an .onnx file (opset 7 to 23), or package.module:factory for a PyTorch module. The
     factory returns the module, or the module and an example input. What was read is run beside
-    the model on random inputs before anything is written.
+    the model on random inputs before anything is written. With `-o -` the text goes to standard
+    output, without weights.
     """
     from .. import artifacts
+    from ..grammar import dumps
     from ..importing import import_module, import_onnx
     from ..ir.files import refuse_existing, write_files
 
@@ -76,19 +78,24 @@ def command(
         raise click.UsageError("--input is for PyTorch modules; an ONNX model says its inputs")
     if not is_onnx(model) and sizes:
         raise click.UsageError("--size is for ONNX models; use --input for a PyTorch module")
-    refuse_existing(artifacts.paths(prefix, ("arch",)), overwrite=force)
+    to_files = prefix != STDIO
+    if to_files:
+        refuse_existing(artifacts.paths(prefix, ("arch",)), overwrite=force)
     with progress(as_json) as tell:
         if is_onnx(model):
             imported = import_onnx(model, sizes=sizes, seed=seed, progress=tell)
         else:
             imported = import_module(model, inputs, seed=seed, progress=tell)
         tell("writing")
-        files = artifacts.contents(imported.graph, prefix)
-        write_files(files, overwrite=force)
+        contents = artifacts.contents(imported.graph, prefix) if to_files else {}
+        write_files(contents, overwrite=force)
+    files = [str(path) for path in contents]
     if as_json:
-        print_json(_report(imported, [str(f) for f in files]))
+        print_json(_report(imported, files))
+    elif to_files:
+        _print(imported, files)
     else:
-        _print(imported, [str(f) for f in files])
+        click.echo(dumps(imported.graph), nl=False)
 
 
 def _print(imported: Imported, files: list[str]) -> None:
