@@ -76,10 +76,11 @@ def rms_norm(op: ops.RmsNorm, at: Site) -> str:
 def local_response_norm(op: ops.LocalResponseNorm, at: Site) -> str:
     settings = {"alpha": op.alpha, "beta": op.beta, "bias": op.bias, "size": op.size}
     channels, *spatial = at.shape
-    if op.size % 2 and len(spatial) == 2:
+    # onnxruntime has it for images, odd sizes and these numbers alone.
+    is_known = op.size % 2 and op.alpha > 0 and op.beta > 0
+    if is_known and len(spatial) == 2:
         return at.emit("LRN", at.x, **settings)
-    # onnxruntime has it for images and odd sizes alone.
-    if op.size % 2:
+    if is_known:
         image = at.reshape(at.x, (channels, 1, math.prod(spatial)))
         return at.reshape(at.emit("LRN", image, **settings), at.shape)
     square = at.reshape(at.emit("Mul", at.x, at.x), (1, channels, math.prod(spatial)))

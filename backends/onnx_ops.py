@@ -36,9 +36,14 @@ def conv_transpose(op: ops.ConvTranspose, at: Site) -> str:
     if all(extra < stride for extra, stride in zip(op.extra, op.stride, strict=True)):
         settings["output_padding"] = op.extra
         return at.emit("ConvTranspose", at.x, *at.params.values(), **settings)
-    # onnxruntime does not add a whole step: what is added holds zeros, and then the bias.
+    # onnxruntime does not add a whole step. It cuts off less instead, and where that is not
+    # enough, what is added holds zeros, and then the bias.
+    less = [min(extra, end) for extra, (_, end) in zip(op.extra, op.pads, strict=True)]
+    cut = zip(op.pads, less, strict=True)
+    settings["pads"] = flat(tuple((begin, end - n) for (begin, end), n in cut))
     value = at.emit("ConvTranspose", at.x, at.params["weight"], **settings)
-    value = bordered(at, value, tuple((0, extra) for extra in op.extra), 0.0)
+    rest = tuple((0, extra - n) for extra, n in zip(op.extra, less, strict=True))
+    value = bordered(at, value, rest, 0.0)
     return at.emit("Add", value, at.per_channel(at.params["bias"])) if op.bias else value
 
 

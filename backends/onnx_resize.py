@@ -93,7 +93,7 @@ def _resize(op: ops.Resize, at: Site) -> str:
         settings["nearest_mode"] = op.rounding
     if op.mode == "cubic":
         settings["cubic_coeff_a"] = op.cubic
-    if op.antialias:
+    if op.antialias and op.mode != "nearest":
         settings["antialias"] = 1
     if at.opset >= 18:
         settings["axes"] = range(2, 2 + len(op.size))

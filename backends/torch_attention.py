@@ -24,16 +24,20 @@ def attention(op: ops.Attention, at: Site) -> fx.Node:
     }
     heads = [split[x] for x in operands[:3]]
     masks = [at.lifted(x, t.rank, 3) for x, t in zip(operands[3:], types[3:], strict=True)]
+    scale = op.scale
+    if scale is not None and scale <= 0:
+        # PyTorch may scale what causality has set to minus infinity.
+        heads[0], scale = at.call(torch.mul, heads[0], scale), 1.0
     if op.dropout > 0 or (masks and op.causal):
         sizes = (types[0].shape[0], types[1].shape[0]) if op.causal else None
-        result = at.module(Attention(op.scale, op.dropout, sizes), *heads, *masks)
+        result = at.module(Attention(scale, op.dropout, sizes), *heads, *masks)
     else:
         result = at.call(
             F.scaled_dot_product_attention,
             *heads,
             **({"attn_mask": masks[0]} if masks else {}),
             **({"is_causal": True} if op.causal else {}),
-            **({"scale": op.scale} if op.scale is not None else {}),
+            **({"scale": scale} if scale is not None else {}),
         )
     if op.heads == 1:
         return at.call(torch.squeeze, result, 1)

@@ -80,6 +80,8 @@ PRODUCTS = [
         for m, e, heads in ((5, 12, 1), (5, 12, 3), (4, 6, 2), (7, 6, 2))
         for settings in ({}, {"causal": True}, {"scale": 0.7}, {"dropout": 0.2})
     ),
+    case("attention", [(1, 4), (2, 4), (2, 4)], 2, causal=True, scale=-0.5),
+    case("attention", [(3, 4), (2, 4), (2, 4)], causal=True, scale=0.0),
     *(
         case("attention", [(5, 12), (6, 12), (6, 4), mask], 2, **settings)
         for mask in ((5, 6), (2, 5, 6), (1, 5, 6), (5, 1), (6,), ())
@@ -107,6 +109,7 @@ TRANSPOSED = [
         {"kernel": 2, "stride": 1, "padding": [0] * rank + [1] * rank},
         {"kernel": 3, "stride": 1, "padding": [2] * rank + [0] * rank, "groups": 2},
         {"kernel": 2, "stride": 2, "dilation": 3, "extra": 2, "groups": 2, "bias": False},
+        {"kernel": 2, "stride": 1, "dilation": 3, "extra": 2, "padding": [1] * 2 * rank},
         {"kernel": 1, "stride": 2, "padding": [0] * rank + [1] * rank},
         {"kernel": [2, 3, 1][:rank], "stride": [3, 1, 2][:rank], "extra": [2, 0, 1][:rank]},
     )
@@ -143,6 +146,7 @@ NORMS = [
         for shape in ((7, 5), (7, 4, 3), (7, 2, 3, 4))
         for size in (1, 2, 3, 4, 5, 9)
     ),
+    case("local_response_norm", (3, 4, 2), 3, -0.1, -0.5, 2.0),
 ]
 
 MOVES = [
