@@ -7,7 +7,7 @@ from typing import Any
 from onnx import TensorProto
 
 from ..ir import ops
-from .onnx_site import Site, bordered, flat, lowering
+from .onnx_site import Site, bordered, cut, flat, lowering
 
 
 @lowering(ops.Conv)
@@ -36,14 +36,14 @@ def conv_transpose(op: ops.ConvTranspose, at: Site) -> str:
     if all(extra < stride for extra, stride in zip(op.extra, op.stride, strict=True)):
         settings["output_padding"] = op.extra
         return at.emit("ConvTranspose", at.x, *at.params.values(), **settings)
-    # onnxruntime does not add a whole step. It cuts off less instead, and where that is not
-    # enough, what is added holds zeros, and then the bias.
-    less = [min(extra, end) for extra, (_, end) in zip(op.extra, op.pads, strict=True)]
-    cut = zip(op.pads, less, strict=True)
-    settings["pads"] = flat(tuple((begin, end - n) for (begin, end), n in cut))
+    # onnxruntime does not add a whole step: here zeros are added to the whole result, before what
+    # padding stands for is cut off from it.
+    settings["pads"] = [0] * 2 * op.rank
     value = at.emit("ConvTranspose", at.x, at.params["weight"], **settings)
-    rest = tuple((0, extra - n) for extra, n in zip(op.extra, less, strict=True))
-    value = bordered(at, value, rest, 0.0)
+    value = bordered(at, value, tuple((0, extra) for extra in op.extra), 0.0)
+    for axis, ((begin, end), size) in enumerate(zip(op.pads, at.node.type.shape[1:], strict=True)):
+        if begin or end:
+            value = cut(at, value, axis + 2, begin, begin + size)
     return at.emit("Add", value, at.per_channel(at.params["bias"])) if op.bias else value
 
 

@@ -110,6 +110,7 @@ TRANSPOSED = [
         {"kernel": 3, "stride": 1, "padding": [2] * rank + [0] * rank, "groups": 2},
         {"kernel": 2, "stride": 2, "dilation": 3, "extra": 2, "groups": 2, "bias": False},
         {"kernel": 2, "stride": 1, "dilation": 3, "extra": 2, "padding": [1] * 2 * rank},
+        {"kernel": 1, "stride": 1, "dilation": 7, "extra": 6, "padding": [5] * rank + [0] * rank},
         {"kernel": 1, "stride": 2, "padding": [0] * rank + [1] * rank},
         {"kernel": [2, 3, 1][:rank], "stride": [3, 1, 2][:rank], "extra": [2, 0, 1][:rank]},
     )

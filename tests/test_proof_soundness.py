@@ -425,7 +425,7 @@ def channels(graph: Graph, mode: str) -> Iterator[tuple[bytes, np.ndarray[Any, A
     with torch.no_grad():
         values = module(*inputs)
     for name in graph.order():
-        found = values[f"all.{name}"].numpy()
+        found = values[f"all.{name}"].numpy(force=True)
         shape = graph.node(name).type.shape
         if not shape:
             continue

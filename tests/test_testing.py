@@ -62,6 +62,7 @@ def test_backends_agree_on_random_networks(net):
         several_outputs=False,
         tied=False,
         odd_names=False,
+        foreign=False,
     )
 )
 def test_options_leave_things_out(net):
@@ -92,16 +93,29 @@ def test_every_op_is_drawn_with_operands_that_it_takes(name):
     holds()
 
 
+LEFT_OUT = set(
+    # not defined everywhere, or without bounds, or without a derivative
+    "log sqrt reciprocal tan asin acos acosh atanh sinh cosh power pow mod sign floor ceil round "
+    "greater greater_equal equal where thresholded_relu reduce_prod reduce_log_sum_exp "
+    # of whole numbers, which networks from `networks` do not take
+    "embedding to_float "
+    # like others that are there
+    "cos atan asinh erf shrink log_softmax reduce_l1 reduce_l2 local_response_norm "
+    "lp_pool1d lp_pool2d lp_pool3d global_lp_pool depth_to_space space_to_depth constant".split()
+)
+
+
 def test_networks_contain_nearly_every_op():
     seen = set()
 
-    @settings(SEARCH, max_examples=400, phases=[Phase.generate], derandomize=True)
+    @settings(SEARCH, max_examples=1000, phases=[Phase.generate], derandomize=True)
     @given(testing.networks())
     def draw(net):
         seen.update(node.op.name for node in net)
 
     draw()
-    assert len(set(OPS) - seen) <= 5
+    assert not LEFT_OUT & seen
+    assert len(set(OPS) - LEFT_OUT - seen) <= 5
 
 
 @pytest.mark.parametrize("text", ["r2wider", "r2wider{variant=concat}", "r2deeper"])

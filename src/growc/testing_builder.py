@@ -29,6 +29,7 @@ from .ir.ops import (
     Sub,
     Transpose,
 )
+from .testing_foreign import foreign
 from .testing_ops import Draw, instance
 
 KINDS = ("vector", "tokens", "image1d", "image2d", "image3d")
@@ -54,6 +55,7 @@ class Menu:
     several_outputs: bool
     tied: bool
     odd_names: bool
+    foreign: bool
     steps: int
 
 
@@ -111,7 +113,8 @@ class Builder:
     # ---- parts
 
     def step(self, x: str, part: str | None = None) -> str:
-        """One part of the network, then perhaps a smaller tensor."""
+        """One part of the network, perhaps one that models from elsewhere have, then perhaps a
+        smaller tensor."""
         choices = ["layer", "layer", "function", "gate", "moves", "merge"]
         if self.menu.residual:
             choices += ["residual"] * 4
@@ -127,6 +130,8 @@ class Builder:
             "tied": self.tied,
             "residual": self.residual,
         }[part](x)
+        if self.menu.foreign and self.chance(3):
+            x = foreign(self, x)
         return self.smaller(x)
 
     def layer(self, x: str) -> str:

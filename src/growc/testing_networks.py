@@ -24,20 +24,24 @@ def networks(
     several_outputs: bool = True,
     tied: bool = True,
     odd_names: bool = True,
+    foreign: bool = True,
     steps: int = 4,
 ) -> st.SearchStrategy[Graph]:
     """Small random networks of all ops, well typed, with weights.
 
     ``kinds`` are those of the main input (see :data:`KINDS`), ``steps`` how many parts (a layer
     with what follows it, a residual block, a gate, …) a network has at most; the other options
-    leave things out. Tensors have 1 to some 6 channels and are up to 8 wide. No parameter has its
-    initial value: biases, scales and running statistics are random too, so that a mistake shows.
+    leave things out. ``foreign`` are parts that models from elsewhere have: attention, learned
+    position embeddings, reductions, transposed convolutions, …
+
+    Tensors have 1 to some 6 channels and are up to 8 wide. No parameter has its initial value:
+    biases, scales and running statistics are random too, so that a mistake shows.
 
         >>> @given(testing.networks(kinds=["image2d"], dropout=False))
         ... def test_my_op(net):
         ...     testing.assert_backends_agree(net)
     """
-    options = (residual, dropout, several_inputs, several_outputs, tied, odd_names)
+    options = (residual, dropout, several_inputs, several_outputs, tied, odd_names, foreign)
     return _network(Menu(tuple(kinds), *options, steps))
 
 
@@ -53,7 +57,7 @@ def residual_networks(**options: Any) -> st.SearchStrategy[Graph]:
             "kinds": KINDS,
             "steps": 3,
             **dict.fromkeys(("residual", "dropout", "several_inputs"), True),
-            **dict.fromkeys(("several_outputs", "tied", "odd_names"), True),
+            **dict.fromkeys(("several_outputs", "tied", "odd_names", "foreign"), True),
             **options,
         }
     )
