@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ir import Graph, GrowcError, Input, Op, ParamSpec
 from ..ir.analysis import input_free
+from ..ir.ops import Constant
 from . import torch_attention as torch_attention  # these register the lowerings
 from . import torch_functions as torch_functions
 from . import torch_ops as torch_ops
@@ -21,7 +22,7 @@ from .module_names import assemble
 from .registry import require_values, shortened
 from .state_dicts import keep_foreign
 from .torch_modules import set_masks
-from .torch_site import Draft, Site, lowering, variable
+from .torch_site import Draft, Site, Tracer, lowering, variable
 
 
 def torch_supports(op: type[Op]) -> bool:
@@ -58,7 +59,8 @@ def to_torch(
     require_values(graph)
     values = _tensors(graph, dtype or torch.float32, share=share)
     masked = {key: m for key, m in graph.weights.masks.items() if key in values}
-    draft = Draft(dtype or torch.float32, input_free(graph))
+    tracer = Tracer if any(isinstance(node.op, Constant) for node in graph) else None
+    draft = Draft(dtype or torch.float32, input_free(graph), fx.Graph(tracer_cls=tracer))
     results: dict[str, fx.Node] = {}
     for node in graph:
         if isinstance(node.op, Input):

@@ -16,8 +16,10 @@ from .registry import Lowerings
 
 
 class Tracer(fx.Tracer):
-    """How unpickling reads the code of a module again: reading a buffer is a node of the graph,
-    where fx would compute what depends on buffers alone, and store the result."""
+    """How unpickling reads the code of a module with constants again: reading a buffer is a node
+    of the graph, where fx would compute what depends on buffers alone, and store the result.
+
+    Only then, as a file that names this class is read where growc is installed alone."""
 
     proxy_buffer_attributes = True
 
@@ -30,7 +32,7 @@ class Draft:
     """Of the parameters, and of the constants that lowerings add."""
     free: Collection[str]
     """Nodes that depend on no input: their tensors have a batch of one example."""
-    graph: fx.Graph = field(default_factory=lambda: fx.Graph(tracer_cls=Tracer))
+    graph: fx.Graph
     modules: dict[str, nn.Module] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that belong to no module: ``nn.Parameter``, or a buffer."""
