@@ -49,6 +49,13 @@ class Builder:
 
     # ---- nodes
 
+    def fresh(self) -> str:
+        """A name for a new node, which no input has."""
+        name = f"n{len(self.hints)}"
+        while name in self.graph:
+            name += "_"
+        return name
+
     def add(
         self,
         op: Op,
@@ -61,7 +68,7 @@ class Builder:
 
         ``main`` tells the node that is what the foreign node does from those that prepare for it.
         """
-        name = f"n{len(self.hints)}"
+        name = self.fresh()
         shared: dict[str, str] = {}
         for role, value in (params or {}).items():
             key = self._store(name, role, value)

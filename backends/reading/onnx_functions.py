@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from ...ir import Op, ops
 from . import operations as o
@@ -99,7 +100,7 @@ def swish(call: Call) -> Value:
     return o.mul(call.b, call.x, gate)
 
 
-@handles("Identity")
+@handles("Identity", layout=True)
 def identity(call: Call) -> Value:
     return call.tensor()
 
@@ -110,6 +111,12 @@ def dropout(call: Call) -> Value:
     x = call.tensor()
     if not ratio or isinstance(x, Const):
         return x
+    training = call.optional(2, "training_mode") if call.opset >= 12 else None
+    if training is not None and training.number():
+        raise Unreadable(
+            "it drops numbers in evaluation too (training_mode=1): was the model exported in "
+            "training mode?"
+        )
     op = call.b.make(ops.Dropout, exact(float(ratio), 0.5))
     return o.elementwise(call.b, op, call.x)
 
@@ -145,11 +152,11 @@ def softmax(call: Call) -> Value:
     cls = ops.Softmax if call.op == "Softmax" else ops.LogSoftmax
     axis = call.attr("axis", -1 if call.opset >= 13 else 1)
     x = call.x
-    if call.opset >= 13 or axis % x.rank == x.rank - 1:
+    if call.opset >= 13 or o.in_range(axis, x.rank) == x.rank - 1:
         return o.along(call.b, cls, x, axis)
     # Until opset 13: over all axes from this one on, together.
     shape = x.real(call.b.batch)
-    axis %= x.rank
+    axis = o.in_range(axis, x.rank)
     flat = call.b.reshape(x, (*shape[:axis], math.prod(shape[axis:])))
     return call.b.reshape(o.along(call.b, cls, flat, -1), shape)
 
@@ -211,7 +218,10 @@ COMPARISONS: dict[str, tuple[type[Op], bool]] = {
 @handles(*COMPARISONS)
 def comparison(call: Call) -> Value:
     cls, swapped = COMPARISONS[call.op]
-    operands = [call.tensor(0), call.tensor(1)]
+    operands = [
+        o.to_float(call.b, x) if isinstance(x, Bound) else x
+        for x in (call.tensor(0), call.tensor(1))
+    ]
     return call.b.broadcast(cls(), operands[::-1] if swapped else operands)
 
 
@@ -243,24 +253,40 @@ def cast(call: Call) -> Value:
     x = call.tensor()
     target = call.attr("to")
     if call.op == "CastLike":
-        like = call.tensor(1)
-        target = "FLOAT" if isinstance(like, Bound) and like.dtype == "f32" else None
+        target = _kind_of(call.tensor(1))
     if isinstance(x, Const):
         return _cast_constant(x, target)
     if target in FLOATS:
-        if x.dtype == "f32":
-            return x
-        return replace(x, node=call.b.add(ops.ToFloat(), (x.node,)), dtype="f32")
+        return o.to_float(call.b, x)
     if x.dtype == "i64" and target in ("INT64", "INT32"):
         return x
     if target == "BOOL":
         zero = Const(np.zeros((), np.float32))
-        return o.scale(call.b, call.b.broadcast(ops.Equal(), (x, zero)), -1.0, 1.0)
+        same = call.b.broadcast(ops.Equal(), (o.to_float(call.b, x), zero))
+        return o.scale(call.b, same, -1.0, 1.0)
     raise Unreadable(f"it makes {str(target).lower()} of numbers that are computed")
 
 
 FLOATS = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
-NUMPY = {"BOOL": np.bool_, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
+NUMPY = {
+    "BOOL": np.bool_,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+}
+
+
+def _kind_of(like: Bound | Const) -> str:
+    """ONNX's name of the element type."""
+    if isinstance(like, Bound):
+        return "FLOAT" if like.dtype == "f32" else "INT64"
+    kind = helper.np_dtype_to_tensor_dtype(like.array.dtype)
+    return str(TensorProto.DataType.Name(kind))
 
 
 def _cast_constant(x: Const, target: Any) -> Value:
@@ -309,7 +335,12 @@ def lp_normalization(call: Call) -> Value:
     axis = call.attr("axis", -1)
     kind = ops.ReduceL1 if call.attr("p", 2) == 1 else ops.ReduceL2
     size = o.reduce(call.b, kind, call.x, [axis], keep=True)
-    return o.div(call.b, call.x, size)
+    # Zeros stay zeros, as in onnxruntime.
+    return o.div(call.b, call.x, o.clip(call.b, size, SMALLEST, None))
+
+
+SMALLEST = 1.2e-38
+"""A little more than float32's least normal number."""
 
 
 @handles("MeanVarianceNormalization")

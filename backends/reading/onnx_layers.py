@@ -18,15 +18,28 @@ from .values import Bound, Const, Unreadable, Value
 def window(call: Call, kernel: Sequence[int]) -> tuple[list[int], list[int], Pads]:
     """Strides, dilations and paddings of a window, with ONNX's defaults."""
     rank = len(kernel)
-    stride = list(call.attr("strides") or [1] * rank)
-    dilation = list(call.attr("dilations") or [1] * rank)
+    stride, dilation = per_axis(call, "strides", rank), per_axis(call, "dilations", rank)
+    if len(call.shape) != rank + 2:
+        raise Unreadable(f"its kernel of {rank} axes does not fit {list(call.shape)}")
     how = call.attr("auto_pad", "NOTSET")
     if how != "NOTSET":
         return stride, dilation, layers.auto_pads(how, call.shape[2:], kernel, stride, dilation)
+    return stride, dilation, paddings(call, rank)
+
+
+def per_axis(call: Call, name: str, rank: int, default: int = 1) -> list[int]:
+    """One number for each axis of a window."""
+    found = list(call.attr(name) or [default] * rank)
+    if len(found) != rank:
+        raise Unreadable(f"its {name} {found} are not one number for each of {rank} axes")
+    return found
+
+
+def paddings(call: Call, rank: int) -> Pads:
     flat = list(call.attr("pads") or [0] * 2 * rank)
     if len(flat) != 2 * rank:
         raise Unreadable(f"it has {len(flat)} paddings for {rank} axes")
-    return stride, dilation, tuple(zip(flat[:rank], flat[rank:], strict=True))
+    return tuple(zip(flat[:rank], flat[rank:], strict=True))
 
 
 @handles("Conv")
@@ -50,11 +63,9 @@ def conv_transpose(call: Call) -> Value:
     weight = call.const(1, "weight")
     kernel = weight.shape[2:]
     rank = len(kernel)
-    stride = list(call.attr("strides") or [1] * rank)
-    dilation = list(call.attr("dilations") or [1] * rank)
-    extra = list(call.attr("output_padding") or [0] * rank)
-    flat = list(call.attr("pads") or [0] * 2 * rank)
-    pads = list(zip(flat[:rank], flat[rank:], strict=True))
+    stride, dilation = per_axis(call, "strides", rank), per_axis(call, "dilations", rank)
+    extra = per_axis(call, "output_padding", rank, 0)
+    pads = list(paddings(call, rank))
     sizes = call.attr("output_shape")
     how = call.attr("auto_pad", "NOTSET")
     if sizes or how in ("SAME_UPPER", "SAME_LOWER"):
@@ -96,7 +107,7 @@ def gemm(call: Call) -> Value:
     if isinstance(y, Const):
         weight = y if call.attr("transB", 0) else y.with_array(y.array.T, transposed=True)
         if alpha != 1.0:
-            weight = Const((np.float64(alpha) * weight.array).astype(np.float32), weight.name)
+            weight = times(alpha, weight)
         if bias is None:
             return o.linear(b, x, weight)
         if isinstance(bias, Const):
@@ -109,7 +120,7 @@ def gemm(call: Call) -> Value:
             if full is not None:
                 flat = bias if bias.shape == full.shape[1:] else bias.with_array(full[0])
                 if beta != 1.0:
-                    flat = Const((np.float64(beta) * flat.array).astype(np.float32), bias.name)
+                    flat = times(beta, flat)
                 return o.linear(b, x, weight, flat)
         product: Bound = o.linear(b, x, weight)
     else:
@@ -120,6 +131,11 @@ def gemm(call: Call) -> Value:
     return o.add(b, product, o.scale(b, bias, beta) if beta != 1.0 else bias)
 
 
+def times(factor: float, value: Const) -> Const:
+    """A multiple of a stored tensor, which is not that tensor any more."""
+    return value.with_array((np.float64(factor) * value.array).astype(np.float32))
+
+
 # ---- normalizations
 
 
@@ -127,6 +143,11 @@ def gemm(call: Call) -> Value:
 def batch_norm(call: Call) -> Value:
     if call.attr("spatial", 1) != 1:
         raise Unreadable("it has statistics for each place (spatial=0)")
+    if call.attr("training_mode", 0):
+        raise Unreadable(
+            "it normalizes by the statistics of each batch (training_mode=1): was the model "
+            "exported in training mode?"
+        )
     weight, bias, mean, variance = (
         call.const(i, what) for i, what in enumerate(("scale", "bias", "mean", "variance"), 1)
     )
@@ -154,7 +175,7 @@ def instance_norm(call: Call) -> Value:
 def layer_norm(call: Call) -> Value:
     x = call.x
     axis = call.attr("axis", -1)
-    dims = x.rank - axis % x.rank
+    dims = x.rank - o.in_range(axis, x.rank)
     eps = exact(call.attr("epsilon", 1e-5), 1e-5)
     weight, bias = call.optional(1, "scale"), call.optional(2, "bias")
     return layers.layer_norm(call.b, x, dims, weight, bias, eps)
@@ -163,7 +184,7 @@ def layer_norm(call: Call) -> Value:
 @handles("RMSNormalization")
 def rms_norm(call: Call) -> Value:
     x = call.x
-    dims = x.rank - call.attr("axis", -1) % x.rank
+    dims = x.rank - o.in_range(call.attr("axis", -1), x.rank)
     eps = exact(call.attr("epsilon", 1e-5), 1e-5)
     return layers.rms_norm(call.b, x, dims, call.optional(1, "scale"), eps)
 
@@ -203,8 +224,6 @@ POOLS = {"MaxPool": "max_pool", "AveragePool": "avg_pool", "LpPool": "lp_pool"}
 def pool(call: Call) -> Value:
     kernel = list(call.attr("kernel_shape"))
     stride, dilation, pads = window(call, kernel)
-    if call.attr("storage_order", 0):
-        raise Unreadable("it stores numbers column by column")
     return layers.pool(
         call.b,
         call.tensor(),

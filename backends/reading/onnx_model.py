@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,30 +15,30 @@ import onnx
 import onnx_ir
 from numpy.typing import NDArray
 from onnx import TensorProto
-from onnx.reference import ReferenceEvaluator
 
-from ...ir import Graph, GrowcError
+from ...ir import Graph, GrowcError, names
 from ...ir.diagnostics import plural
 from ...ir.types import MAX_DIMENSION
 from . import onnx_functions as onnx_functions  # these three register the handlers
 from . import onnx_layers as onnx_layers
 from . import onnx_shapes as onnx_shapes
+from . import operations as o
 from .builder import Builder
 from .naming import clean, named, path_scope
 from .onnx_call import HANDLERS, LAYOUT, Call
+from .onnx_constants import WORKED_OUT, Budget, size_of, work_out
 from .onnx_file import array_of, open_model, opset_of
 from .tidy import tidy
-from .values import Const, Hint, Unreadable, Value, batch_number
+from .values import Bound, Const, Hint, Unreadable, Value, batch_number
 
 WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.BOOL}
-NUMBERS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}
+NUMBERS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+CONSTANTS = {"Constant", "ConstantOfShape"}
 
 FOLDED = 64
 """Constants of more numbers than this are no shape arithmetic: the reader folds them itself, which
 keeps their names."""
-
-MAX_CONSTANT = 2**28
-"""A constant of more numbers than this is not worked out."""
 
 
 def from_onnx(
@@ -83,29 +84,29 @@ class _Reader:
         sizes: dict[str, int],
         notes: list[str] | None,
     ) -> None:
-        self.where, self.name, self.sizes, self.notes = where, name, sizes, notes
+        self.name, self.sizes, self.notes = name, sizes, notes
         self.opset = opset_of(proto, where)
-        self.arrays = {t.name: array_of(t, folder) for t in proto.graph.initializer}
+        self.proto = proto
+        self.arrays: dict[str, NDArray[Any]] = {}
+        for tensor in proto.graph.initializer:
+            if tensor.name in self.arrays:
+                raise GrowcError(f"it has two stored tensors `{tensor.name}`")
+            self.arrays[tensor.name] = array_of(tensor, folder)
         if proto.graph.sparse_initializer:
             raise GrowcError("it has sparse tensors, which growc does not read")
-        self.proto = proto
-        self.values: dict[str, Value] = {}
+        self.stored = sum(array.size for array in self.arrays.values())
 
     def read(self) -> Graph:
         graph = self.proto.graph
-        inputs = [v for v in graph.input if v.name not in self.arrays]
+        self.feeds = [v for v in graph.input if v.name not in self.arrays]
+        self._require_names()
+        batch = self._fixed_batch()
         self.nodes = self._folded(_sorted(graph, self.arrays))
         self._require_known()
-        self.b = Builder(self._batch(inputs))
-        for value in inputs:
-            self._input(value)
-        for name, array in self.arrays.items():
-            trainable = array.size > 1 and np.issubdtype(array.dtype, np.floating)
-            self.values[name] = Const(array, name, bool(trainable))
-        for node in self.nodes:
-            self._node(node)
-        for value in graph.output:
-            self._output(value.name)
+        if batch is not None:
+            self._build(batch)
+        else:
+            self._build_for_any_batch()
         made = self.b.graph
         made.name = clean(self.name).replace(".", "_") or "net"
         tidy(self.b)
@@ -114,15 +115,100 @@ class _Reader:
             self.notes += self.b.notes.texts
         return result
 
+    def _build(self, batch: int) -> None:
+        """Read the nodes, with ``batch`` as the size of the batch."""
+        self.b = Builder(batch)
+        self.budget = Budget(self.stored)
+        self.asks_batch = False
+        self.firsts: list[int] = []
+        """For each node of the model, the number of the first node that was made of it."""
+        self.values: dict[str, Value] = {}
+        for value in self.feeds:
+            self._input(value)
+        for name, array in self.arrays.items():
+            trainable = array.size > 1 and np.issubdtype(array.dtype, np.floating)
+            self.values[name] = Const(array, name, bool(trainable))
+        for node in self.nodes:
+            self.firsts.append(len(self.b.hints))
+            self._node(node)
+        for value in self.proto.graph.output:
+            self._output(value.name)
+
+    def _build_for_any_batch(self) -> None:
+        """Read the nodes with a prime in the place of the batch's size, which no other size has.
+
+        A model that asks for the size is read with two of them: what it computes must not depend
+        on it.
+        """
+        taken = self._numbers()
+        self._build(batch_number(taken))
+        sizes = {n for node in self.b.graph for n in node.type.shape}
+        if any(n % self.b.batch == 0 for n in sizes):
+            taken |= sizes
+            self._build(batch_number(taken))
+        if self.asks_batch:
+            first = self.b
+            self._build(batch_number(taken, self.b.batch + 2))
+            self._require_same(first, self.b)
+
+    def _require_same(self, a: Builder, b: Builder) -> None:
+        """Raise :class:`GrowcError` if two readings, with the batch of two sizes, differ."""
+        for one, other in zip(a.graph, b.graph, strict=False):
+            same = (one.op, one.operands) == (other.op, other.operands)
+            if same and all(
+                x is y or np.array_equal(x, y, equal_nan=True)
+                for x, y in (
+                    (a.graph.weights[key], b.graph.weights[key])
+                    for key, _ in a.graph.params_of(one.name)
+                )
+            ):
+                continue
+            number = list(a.hints).index(one.name)
+            at = max(0, bisect_right(self.firsts, number) - 1)
+            raise GrowcError(
+                f"growc cannot read {_called(self.nodes[at])} ({self.nodes[at].op_type}): it "
+                "computes with the number of examples in the batch",
+                help="growc's networks compute each example by itself; fix the size of the batch "
+                "in the model, or leave this node out",
+            )
+
     # ---- inputs
 
-    def _batch(self, inputs: Sequence[onnx.ValueInfoProto]) -> int:
-        """The size that the batch has in this model: its own, or where it is open, a prime."""
+    def _require_names(self) -> None:
+        """Raise :class:`GrowcError` for names of inputs, outputs or ``sizes`` that cannot be."""
+        graph = self.proto.graph
+        for what, listed in (("input", self.feeds), ("output", list(graph.output))):
+            seen: set[str] = set()
+            for value in listed:
+                if value.name in seen:
+                    raise GrowcError(f"it has two {what}s `{value.name}`")
+                if not names.is_valid(value.name):
+                    raise GrowcError(
+                        f"the {what} {value.name[:100]!r} has a name that growc cannot write",
+                        help="give it a name of printable characters without backticks",
+                    )
+                seen.add(value.name)
+        axes = [
+            dim.dim_param or str(i)
+            for value in self.feeds
+            for i, dim in enumerate(value.type.tensor_type.shape.dim)
+            if not dim.HasField("dim_value")
+        ]
+        for name in self.sizes:
+            if name not in axes:
+                known = ", ".join(f"`{axis}`" for axis in dict.fromkeys(axes))
+                raise GrowcError(
+                    f"no input has an axis `{name}` without a size",
+                    help=f"such axes are {known}" if known else "all axes have sizes",
+                )
+
+    def _fixed_batch(self) -> int | None:
+        """The size of the batch, if the model says it."""
         fixed = set()
-        for value in inputs:
+        for value in self.feeds:
             dims = value.type.tensor_type.shape.dim
-            if dims and dims[0].HasField("dim_value"):
-                fixed.add(dims[0].dim_value)
+            if dims and dims[0].dim_value > 0:
+                fixed.add(int(dims[0].dim_value))
             elif dims and dims[0].dim_param in self.sizes:
                 fixed.add(self.sizes[dims[0].dim_param])
             elif dims:
@@ -133,15 +219,30 @@ class _Reader:
                 help="growc takes the first axis of every input as the batch",
             )
         size = fixed.pop() if fixed else 1
-        if size > 0:
-            return int(size)
+        if size > MAX_DIMENSION:
+            raise GrowcError(f"its inputs have the impossible first axis of {size:,}")
+        return size or None
+
+    def _numbers(self) -> set[int]:
+        """Sizes and whole numbers that the model writes out."""
         taken = {n for array in self.arrays.values() for n in array.shape}
-        for array in self.arrays.values():
+        small = [
+            a
+            for a in self.arrays.values()
+            if a.size < FOLDED and np.issubdtype(a.dtype, np.integer)
+        ]
+        for node in self.nodes:
+            if node.op_type == "Constant":
+                for attribute in node.attributes.values():
+                    value = _plain(attribute)
+                    if isinstance(value, (int, list, np.ndarray)):
+                        small.append(np.asarray(value))
+        for array in small:
             if array.size < FOLDED and np.issubdtype(array.dtype, np.integer):
                 taken.update(int(n) for n in array.reshape(-1))
-        for value in inputs:
-            taken.update(d.dim_value for d in value.type.tensor_type.shape.dim)
-        return batch_number({abs(n) for n in taken})
+        for feed in self.feeds:
+            taken.update(d.dim_value for d in feed.type.tensor_type.shape.dim)
+        return {abs(n) for n in taken}
 
     def _input(self, value: onnx.ValueInfoProto) -> None:
         kind = value.type.tensor_type
@@ -149,16 +250,22 @@ class _Reader:
         if not value.type.HasField("tensor_type") or kind.elem_type not in WHOLE | NUMBERS:
             raise GrowcError(f"the input `{name}` is not a tensor of numbers")
         if not kind.HasField("shape") or not kind.shape.dim:
-            raise GrowcError(f"the input `{name}` has no batch axis")
+            raise GrowcError(
+                f"the input `{name}` has no batch axis",
+                help="growc takes the first axis of every input as the batch",
+            )
         shape = []
         for i, dim in enumerate(kind.shape.dim[1:], 1):
-            size = dim.dim_value or self.sizes.get(dim.dim_param, 0)
-            if not 1 <= size <= MAX_DIMENSION:
-                called = f"`{dim.dim_param}`" if dim.dim_param else f"number {i}"
+            called = dim.dim_param or str(i)
+            size = dim.dim_value or self.sizes.get(called, 0)
+            if dim.dim_value and not 1 <= size <= MAX_DIMENSION:
+                raise GrowcError(f"axis {i} of the input `{name}` has the impossible size {size:,}")
+            if not size:
+                axis = f"`{called}`" if dim.dim_param else f"number {i}"
                 raise GrowcError(
-                    f"axis {called} of the input `{name}` has no size",
-                    help=f"give it one: sizes={{'{dim.dim_param or i}': 224}}, on the command "
-                    f"line --size {dim.dim_param or i}=224",
+                    f"axis {axis} of the input `{name}` has no size",
+                    help=f"give it one: sizes={{'{called}': 224}}, on the command line --size "
+                    f"{called}=224",
                 )
             shape.append(size)
         if kind.elem_type in WHOLE and kind.elem_type != TensorProto.INT64:
@@ -166,7 +273,14 @@ class _Reader:
         if kind.elem_type in NUMBERS and kind.elem_type != TensorProto.FLOAT:
             self.b.notes.add(f"the input `{name}` and all that follows are float32 now")
         dtype = "i64" if kind.elem_type in WHOLE else "f32"
-        self.values[name] = self.b.input(name, shape, dtype)
+        try:
+            found = self.b.input(name, shape, dtype)
+            if kind.elem_type == TensorProto.BOOL:
+                # Conditions are numbers here, 0 and 1.
+                found = o.to_float(self.b, found)
+        except Unreadable as error:
+            raise GrowcError(f"growc cannot read the input `{name}`: {error}") from None
+        self.values[name] = found
 
     # ---- nodes
 
@@ -201,11 +315,14 @@ class _Reader:
         known = set(self.arrays)
         strange: dict[tuple[str, str], list[str]] = {}
         for node in self.nodes:
-            if all(v is None or v.name in known for v in node.inputs) and not _has_graph(node):
+            own = node.domain in ("", "ai.onnx")
+            constant = all(v is None or v.name in known for v in node.inputs)
+            if own and node.op_type in ("Shape", "Size", "Constant"):
+                constant = True
+            if own and constant and node.op_type in WORKED_OUT | LAYOUT | CONSTANTS:
                 known.update(v.name for v in node.outputs if v.name)
-                if node.domain in ("", "ai.onnx") or node.op_type == "Constant":
-                    continue
-            if node.domain not in ("", "ai.onnx") or node.op_type not in HANDLERS:
+                continue
+            if not own or node.op_type not in HANDLERS:
                 domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
                 key = (f"{domain}{node.op_type}", str(self.opset))
                 strange.setdefault(key, []).append(_called(node))
@@ -222,25 +339,31 @@ class _Reader:
 
     def _node(self, node: onnx_ir.Node) -> None:
         inputs = [None if v is None else self.values[v.name or ""] for v in node.inputs]
-        attributes = {name: _plain(a) for name, a in node.attributes.items()}
         constant = all(v is None or isinstance(v, Const) for v in inputs)
-        call = Call(node.op_type, inputs, len(node.outputs), attributes, self.opset, self.b)
         self.b.here = _hint(node)
         try:
-            if constant and node.op_type not in LAYOUT | {"Constant", "ConstantOfShape"}:
-                results = self._evaluated(node, inputs)
+            attributes = {name: _plain(a) for name, a in node.attributes.items()}
+            call = Call(node.op_type, inputs, len(node.outputs), attributes, self.opset, self.b)
+            if constant and node.op_type in WORKED_OUT - LAYOUT:
+                results = self._worked_out(node, call)
             else:
                 result = HANDLERS[node.op_type](call)
                 results = result if isinstance(result, tuple) else (result,)
-            _require_small(results)
+                for found in results:
+                    if isinstance(found, Const) and not _is_view(found, inputs):
+                        self.budget.take(found.array.size)
         except Unreadable as error:
             raise GrowcError(
-                f"growc cannot read {_called(node)} ({node.op_type}): {error}"
+                f"growc cannot read {_called(node)} ({node.op_type}): {error}",
+                help="cut the model before it, or export it another way",
             ) from None
-        except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise GrowcError(
-                f"{_called(node)} ({node.op_type}) is not as ONNX says ({_line(error)})"
+                f"{_called(node)} ({node.op_type}) is not as ONNX says ({_line(error)})",
+                help="onnx.checker.check_model tells more",
             ) from error
+        if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Bound):
+            self.asks_batch = True
         for value, found in zip(node.outputs, results, strict=False):
             if value.name:
                 self.values[value.name] = found
@@ -248,27 +371,24 @@ class _Reader:
             if value.name and (value.uses() or value.is_graph_output()):
                 raise GrowcError(
                     f"growc cannot read {_called(node)} ({node.op_type}): its result "
-                    f"`{value.name}` is used"
+                    f"`{value.name}` is used, which growc does not compute",
+                    help="cut the model before it, or export it another way",
                 )
 
-    def _evaluated(self, node: onnx_ir.Node, inputs: Sequence[Value]) -> Sequence[Value]:
-        """The results of a node whose operands are all known, by ONNX's reference evaluator."""
-        arrays = [v.array if isinstance(v, Const) else None for v in inputs]
-        if node.op_type == "Expand" and arrays[0] is not None and arrays[1] is not None:
-            shape = np.broadcast_shapes(arrays[0].shape, tuple(arrays[1].tolist()))
-            return (Const(np.broadcast_to(arrays[0], shape)),)
-        proto = onnx_ir.serde.serialize_node(node)
-        try:
-            evaluator = ReferenceEvaluator(proto, opsets={"": self.opset})
-            pairs = zip(node.inputs, arrays, strict=True)
-            given = {v.name or "": a for v, a in pairs if v is not None}
-            found: Any = evaluator.run(None, given)
-        except Exception as error:  # whatever the operator's own implementation raises
-            raise Unreadable(
-                f"its constant result cannot be worked out ({_line(error)})"
-            ) from error
-        # A table of weights stays one where only its layout was changed.
-        return tuple(Const(np.asarray(a)) for a in found)
+    def _worked_out(self, node: onnx_ir.Node, call: Call) -> Sequence[Value]:
+        """The results of a node whose operands are all known."""
+        arrays = [v.array if isinstance(v, Const) else None for v in call.inputs]
+        self.budget.take(size_of(node.op_type, call.attributes, arrays))
+        if node.op_type == "Expand":
+            array, shape = (call.const(i, what) for i, what in enumerate(("operand", "shape")))
+            wide = np.broadcast_shapes(array.shape, tuple(shape.ints()))
+            return (Const(np.broadcast_to(array.array, wide)),)
+        # What is computed of learned tensors is learned, as far as anyone can tell.
+        trainable = any(isinstance(v, Const) and v.trainable for v in call.inputs)
+        return tuple(
+            Const(a, trainable=trainable and a.size > 1 and a.dtype.kind == "f")
+            for a in work_out(node, arrays, self.opset)
+        )
 
     def _output(self, name: str) -> None:
         value = self.values.get(name)
@@ -376,10 +496,9 @@ def _plain(attribute: onnx_ir.Attr) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _require_small(results: Sequence[Value]) -> None:
-    for found in results:
-        if isinstance(found, Const) and found.array.size > MAX_CONSTANT:
-            raise Unreadable(f"its constant result of shape {list(found.shape)} is too large")
+def _is_view(found: Const, operands: Sequence[Value]) -> bool:
+    """Whether a constant needs no memory of its own."""
+    return any(isinstance(v, Const) and np.may_share_memory(found.array, v.array) for v in operands)
 
 
 def _hint(node: onnx_ir.Node) -> Hint:

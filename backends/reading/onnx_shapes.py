@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from ...ir import ops
-from ...ir.types import MAX_ELEMENTS
 from . import layers
 from . import operations as o
 from .onnx_call import Call, handles
@@ -28,8 +27,8 @@ def constant(call: Call) -> Value:
 @handles("ConstantOfShape")
 def constant_of_shape(call: Call) -> Value:
     shape = call.ints(0, "shape")
-    if math.prod(shape) > MAX_ELEMENTS or min(shape, default=0) < 0:
-        raise Unreadable(f"it fills a tensor of shape {shape}, which is too large")
+    if min(shape, default=0) < 0:
+        raise Unreadable(f"it fills a tensor of the impossible shape {shape}")
     value = call.attr("value", np.zeros(1, np.float32))
     return Const(np.broadcast_to(value.reshape(()), shape))
 
@@ -83,7 +82,7 @@ def whole(target: list[int], old: tuple[int, ...]) -> list[int]:
 def flatten(call: Call) -> Value:
     old = call.shape
     axis = call.attr("axis", 1)
-    axis = axis + len(old) if axis < 0 else axis
+    axis = axis if axis == len(old) else o.in_range(axis, len(old))
     return reshaped(call, [math.prod(old[:axis]), math.prod(old[axis:])])
 
 
@@ -92,9 +91,9 @@ def squeeze(call: Call) -> Value:
     axes, old = call.axes(1, 13), call.shape
     if axes is None:
         axes = [i for i, n in enumerate(old) if n == 1]
-    if any(old[axis] != 1 for axis in axes):
+    gone = {o.in_range(axis, len(old)) for axis in axes}
+    if any(old[axis] != 1 for axis in gone):
         raise Unreadable(f"it removes an axis of {list(old)} whose size is not 1")
-    gone = {axis % len(old) for axis in axes}
     return reshaped(call, [n for i, n in enumerate(old) if i not in gone])
 
 
@@ -102,7 +101,7 @@ def squeeze(call: Call) -> Value:
 def unsqueeze(call: Call) -> Value:
     axes, old = call.axes(1, 13) or [], call.shape
     rank = len(old) + len(axes)
-    new = {axis % rank for axis in axes}
+    new = {o.in_range(axis, rank) for axis in axes}
     rest = iter(old)
     return reshaped(call, [1 if i in new else next(rest) for i in range(rank)])
 
@@ -128,7 +127,7 @@ def concat(call: Call) -> Value:
 
 @handles("Split")
 def split(call: Call) -> Value:
-    axis = call.attr("axis", 0)
+    axis = o.in_range(call.attr("axis", 0), len(call.shape))
     total = call.shape[axis]
     sizes = call.attr("split")
     if call.opset >= 13:
@@ -170,7 +169,7 @@ def gather(call: Call) -> Value:
     axis = call.attr("axis", 0)
     table, indices = call.tensor(0), call.tensor(1)
     if isinstance(table, Const) and isinstance(indices, Bound):
-        if axis % table.array.ndim or table.array.ndim != 2:
+        if o.in_range(axis, table.array.ndim) or table.array.ndim != 2:
             raise Unreadable("it looks up numbers of the input in something that is not a table")
         return o.embedding(call.b, indices, table)
     numbers = o.const(indices, "indices")
@@ -199,7 +198,8 @@ def pad(call: Call) -> Value:
     value = call.number(2, "value", 11, 0.0) or 0.0
     numbers = call.ints(1, "pads") if call.opset >= 11 else list(call.attr("pads"))
     axes = call.optional(3, "axes") if call.opset >= 18 else None
-    where = [a % x.rank for a in axes.ints()] if axes is not None else list(range(x.rank))
+    where = axes.ints() if axes is not None else list(range(x.rank))
+    where = [o.in_range(axis, x.rank) for axis in where]
     if len(numbers) != 2 * len(where):
         raise Unreadable(f"it has {len(numbers)} paddings for {len(where)} axes")
     widths = [(0, 0)] * x.rank
@@ -246,8 +246,6 @@ def resize(call: Call) -> Value:
     wanted = call.optional(3, "sizes")
     found = [float(n) for n in given.array.reshape(-1)] if given and given.array.size else None
     sizes = wanted.ints() if wanted is not None and wanted.array.size else None
-    if call.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Unreadable("it keeps the aspect ratio of sizes, which growc does not")
     return _resize(call, found, sizes, coordinates, rounding)
 
 
@@ -260,11 +258,16 @@ def _resize(
 ) -> Value:
     b, x = call.b, call.b.plain(call.x, "operand")
     old = x.real(b.batch)
-    axes = [a % x.rank for a in call.attr("axes", range(x.rank))]
+    axes = [o.in_range(axis, x.rank) for axis in call.attr("axes", range(x.rank))]
     all_ratios, all_sizes = [1.0] * x.rank, list(old)
     given = ratios if sizes is None else sizes
     if given is None or len(given) != len(axes):
         raise Unreadable("it has neither sizes nor scales for its axes")
+    keep = call.attr("keep_aspect_ratio_policy", "stretch")
+    if sizes is not None and keep != "stretch":
+        each = [n / old[axis] for n, axis in zip(sizes, axes, strict=True)]
+        ratio = min(each) if keep == "not_larger" else max(each)
+        sizes = [math.floor(ratio * old[axis] + 0.5) for axis in axes]
     for i, axis in enumerate(axes):
         if sizes is not None:
             all_sizes[axis] = sizes[i]

@@ -33,6 +33,13 @@ def const(x: Any, what: str) -> Const:
     return x
 
 
+def in_range(axis: int, rank: int) -> int:
+    """The axis, counted from the front. Raises :class:`Unreadable`."""
+    if not -rank <= axis < rank:
+        raise Unreadable(f"axis {axis} is out of range for {rank} axes")
+    return axis % rank
+
+
 # ---- element by element
 
 
@@ -40,6 +47,13 @@ def elementwise(b: Builder, op: Op, x: Tensor) -> Bound:
     """A function of each number."""
     source = bound(b, x)
     return replace(source, node=b.add(op, (source.node,)), dtype="f32")
+
+
+def to_float(b: Builder, x: Bound) -> Bound:
+    """Whole numbers as f32."""
+    if x.dtype == "f32":
+        return x
+    return replace(x, node=b.add(ops.ToFloat(), (x.node,)), dtype="f32")
 
 
 def scale(b: Builder, x: Tensor, factor: float, offset: float = 0.0) -> Bound:
@@ -116,11 +130,10 @@ def clip(b: Builder, x: Tensor, low: float | None, high: float | None) -> Bound:
 
 def extreme(b: Builder, kind: type[Op], values: Sequence[Tensor]) -> Bound:
     """Minimum or maximum of several tensors, some perhaps single numbers."""
-    numbers = [v.number() for v in values if isinstance(v, Const) and v.is_scalar]
-    others = [v for v in values if not (isinstance(v, Const) and v.is_scalar)]
+    rest = [v for v in values if isinstance(v, Bound)]
+    others = [v for v in values if not any(_fits_scalar(x, v) for x in rest)]
+    numbers = [v.number() for v in values if v not in others]  # type: ignore[union-attr]
     fold = min if kind is ops.Minimum else max
-    if not others:
-        raise Unreadable("it has only constants")
     result = bound(b, others[0]) if len(others) == 1 else b.broadcast(kind(), others)
     if not numbers:
         return result
@@ -133,16 +146,8 @@ NEVER = -1e9
 
 
 def where(b: Builder, condition: Tensor, x: Tensor, y: Tensor) -> Bound:
-    """x where the condition holds, else y. A constant mask before a softmax becomes a sum."""
-    if isinstance(condition, Const) and isinstance(x, Bound) and _is_never(y):
-        return add(b, x, mask(condition.array.astype(bool)))
-    if isinstance(condition, Const) and isinstance(y, Bound) and _is_never(x):
-        return add(b, y, mask(~condition.array.astype(bool)))
+    """x where the condition holds, else y."""
     return b.broadcast(ops.Where(), (condition, x, y))
-
-
-def _is_never(value: Tensor) -> bool:
-    return isinstance(value, Const) and value.is_scalar and value.number() <= NEVER
 
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -167,7 +172,7 @@ def along(b: Builder, cls: type[Op], x: Tensor, axis: int) -> Bound:
 def reduce(b: Builder, cls: type[Op], x: Tensor, axes: Sequence[int], keep: bool) -> Bound:
     """A reduction along axes of the foreign tensor."""
     source = bound(b, x)
-    real = sorted({axis % source.rank for axis in axes})
+    real = sorted({in_range(axis, source.rank) for axis in axes})
     if not real:
         return source
     inner = [source.axis(axis) for axis in real]
@@ -263,11 +268,17 @@ def cut(b: Builder, x: Tensor, axis: int, start: int, stop: int | None, step: in
     size = source.real(b.batch)[axis]
     numbers = range(*slice(start, stop, step).indices(size))
     if source.batch is not None and axis % source.rank == source.batch:
-        if len(numbers) == size and step == 1:
+        # An end of 1000 takes all of a smaller batch, but not of any.
+        if start in (0, -size) and (stop in (None, size) or stop >= ENDLESS) and step == 1:
             return source
+ENDLESS = 2**31 - 1
+"""What exporters write for the end of any axis; also larger numbers."""
+
+
         raise Unreadable("it takes a part of the batch")
     index = source.axis(axis)
     if not len(numbers):
+    axis = in_range(axis, source.rank)
         raise Unreadable("it takes no element of an axis")
     if numbers == range(size):
         return source
@@ -291,12 +302,13 @@ def take(b: Builder, x: Tensor, axis: int, indices: Sequence[int]) -> Bound:
     if len(steps) == 1 and min(steps) > 0:
         return cut(b, x, axis, wanted[0], wanted[-1] + 1, steps.pop())
     return b.like(source, b.add(b.make(ops.Gather, wanted, source.axis(axis)), (source.node,)))
+    axis = in_range(axis, source.rank)
 
 
 def squeeze(b: Builder, x: Bound, axes: Sequence[int]) -> Bound:
     """Remove axes of size 1."""
     real = x.real(b.batch)
-    gone = {axis % len(real) for axis in axes}
+    gone = {in_range(axis, len(real)) for axis in axes}
     if any(real[axis] != 1 for axis in gone):
         raise Unreadable(f"it removes an axis of {list(real)} whose size is not 1")
     return b.reshape(x, [n for i, n in enumerate(real) if i not in gone])
@@ -305,7 +317,7 @@ def squeeze(b: Builder, x: Bound, axes: Sequence[int]) -> Bound:
 def unsqueeze(b: Builder, x: Bound, axes: Sequence[int]) -> Bound:
     """Put in axes of size 1 at these places of the result."""
     rank = x.rank + len(axes)
-    new = {axis % rank for axis in axes}
+    new = {in_range(axis, rank) for axis in axes}
     rest = iter(x.real(b.batch))
     return b.reshape(x, [1 if i in new else next(rest) for i in range(rank)])
 

@@ -7,10 +7,15 @@ one node and what it reads, and puts one that says the same in its place.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...ir import Op
 from ...ir.analysis import input_free
+from ...ir.ops import Constant
 from .builder import Builder
 from .values import Hint
 
@@ -85,12 +90,20 @@ class Tidy:
 
     def put(self, at: str, op: Op, *operands: str, kind: str | None = None) -> str:
         """A new node in the place of another, with its hint for a name; or of that kind beside."""
-        name = f"n{len(self.b.hints)}"
+        name = self.b.fresh()
         self.graph.add(op, operands, name)
         hint = self.b.hints[at]
         self.b.hints[name] = Hint(scope=hint.scope, kind=kind) if kind else hint
         if self.free.issuperset(operands):
             self.free.add(name)
+        return name
+
+    def constant(self, at: str, array: NDArray[np.float32], like: str) -> str:
+        """A new stored tensor, called like another that it takes the place of."""
+        name = self.put(at, Constant(array.shape), kind="constant")
+        self.graph.weights[name] = array
+        self.b.sources[name] = replace(self.b.sources[like], exact=False)
+        self.b.hints[name] = self.b.hints[like]
         return name
 
     def replace(self, old: str, new: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...ir import ops
 from ...ir.ops import Constant, Op
-from .operations import NEVER
+from .operations import NEVER, mask
 from .tidy import Tidy, near, rule
 
 MOVES: tuple[type[Op], ...] = (ops.Reshape, ops.Flatten, ops.Transpose, ops.Slice, ops.Gather)
@@ -39,6 +39,32 @@ class Heads:
         end = self.offset + total
         part = ops.Slice(self.offset, None if end == size else end, axis=1)
         return t.put(at, part, self.source, kind=kind)
+
+
+@rule(ops.Softmax)
+def masked(t: Tidy, at: str) -> str | None:
+    """softmax(where(kept, x, -∞)) → softmax(x + mask), for constants"""
+    scores, rank = t.x(at), len(t.shape(at))
+    last = t.op(at).axis % rank == rank - 1  # type: ignore[attr-defined]
+    if not last or not t.is_a(scores, ops.Where) or t.only_user(scores) != at:
+        return None
+    condition, x, y = t.operands(scores)
+    kept = _values(t, condition)
+    if kept is None or t.shape(condition)[-1:] != t.shape(at)[-1:]:
+        return None
+    kept = kept != 0
+    if _is_never(t, x):
+        kept, x, y = ~kept, y, x
+    # Where nothing is kept, all scores are the same in one form, and as before in the other.
+    if not _is_never(t, y) or t.shape(x) != t.shape(scores) or not kept.any(-1).all():
+        return None
+    added = t.put(at, ops.Add(), x, t.constant(at, mask(kept).array, condition), kind="add")
+    return t.put(at, t.op(at), added)
+
+
+def _is_never(t: Tidy, name: str) -> bool:
+    values = _values(t, name)
+    return values is not None and values.size == 1 and float(values.reshape(())) <= NEVER
 
 
 @rule(ops.MatMul)
