@@ -176,10 +176,12 @@ PAIRS = {
 }  # fmt: skip
 
 
-def pair(name: str) -> list[Graph]:
+def pair(name: str, reader: str = "") -> list[Graph]:
     """Two networks with the same parameters, wherever they have the same ones."""
     given, *expressions = PAIRS[name] if len(PAIRS[name]) == 3 else ("", *PAIRS[name])
-    nets = [growc.loads(f"net n {{{INPUTS}{given}r = {e}\noutput r\n}}") for e in expressions]
+    nets = [
+        growc.loads(f"net n {{{INPUTS}{given}r = ({e}){reader}\noutput r\n}}") for e in expressions
+    ]
     for net in nets:
         fill(net, 2)
     specs = nets[1].parameters()
@@ -189,9 +191,11 @@ def pair(name: str) -> list[Graph]:
     return nets
 
 
+@pytest.mark.parametrize("reader", ["", " -> linear(3) as reader"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_other_settings_are_not_proved(name: str) -> None:
-    before, after = pair(name)
+def test_other_settings_are_not_proved(name: str, reader: str) -> None:
+    """Also where a layer reads the last axis, along which the fingerprints then lie."""
+    before, after = pair(name, reader)
     proof = Prover()(before, after, search=False)
     assert proof.proved_modes == ()
     assert compare(before, after).worst.max_abs > 0
@@ -237,6 +241,26 @@ def test_other_numbers_are_not_proved(name: str) -> None:
         assert Prover()(net, changed, search=False).proved_modes == ()
         if value.size > 1:
             assert Prover()(net, swapped, search=False).proved_modes == ()
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+def test_groups_are_layers_of_their_own(op: str) -> None:
+    """Weights lie as the rules take them: one with groups is proved equal to two without."""
+    together = growc.loads(
+        f"net n {{ input x: f32[4, 5, 5]\noutput r = {op}(x, 6, 3, groups=2) as a }}"
+    )
+    apart = growc.loads(
+        "net n { input x: f32[4, 5, 5]\n"
+        f"s = x -> slice(0, 2) -> {op}(3, 3) as b\nt = x -> slice(2, 4) -> {op}(3, 3) as c\n"
+        "output r = concat(s, t) }"
+    )
+    fill(together, 2)
+    weight, bias = together.weights["a.weight"], together.weights["a.bias"]
+    half = len(weight) // 2
+    for name, rows, numbers in (("b", weight[:half], bias[:3]), ("c", weight[half:], bias[3:])):
+        apart.weights[f"{name}.weight"], apart.weights[f"{name}.bias"] = rows, numbers
+    assert compare(together, apart).agrees
+    assert Prover()(together, apart, search=False).verdict == "proved"
 
 
 def test_dropout_in_attention_is_told_apart_by_name_head_and_rate() -> None:
