@@ -31,7 +31,10 @@ def instance_norm(op: ops.InstanceNorm, at: Site) -> str:
 @lowering(ops.LayerNorm)
 def layer_norm(op: ops.LayerNorm, at: Site) -> str:
     if at.opset >= 17:
-        affine = scale_and_shift(at, at.shape[-op.dims :])
+        if op.affine and not op.bias:
+            affine: tuple[str, ...] = (at.params["weight"],)
+        else:
+            affine = scale_and_shift(at, at.shape[-op.dims :])
         return at.emit("LayerNormalization", at.x, *affine, axis=-op.dims, epsilon=op.eps)
     # (x - mean) / sqrt(mean((x - mean)²) + eps)
     axes = range(-op.dims, 0)
@@ -41,7 +44,8 @@ def layer_norm(op: ops.LayerNorm, at: Site) -> str:
     normal = at.emit("Div", centred, deviation)
     if not op.affine:
         return normal
-    return at.emit("Add", at.emit("Mul", normal, at.params["weight"]), at.params["bias"])
+    scaled = at.emit("Mul", normal, at.params["weight"])
+    return at.emit("Add", scaled, at.params["bias"]) if op.bias else scaled
 
 
 @lowering(ops.GroupNorm)

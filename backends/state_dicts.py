@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..ir.weights import Foreign
+from ..ir.weights import NO_ENTRY, Foreign
 
 State = dict[str, Any]
 
@@ -18,8 +18,9 @@ State = dict[str, Any]
 def keep_foreign(module: nn.Module, foreign: Mapping[str, Foreign]) -> None:
     """Make a module load and give state dicts as the module did that it was read from.
 
-    Entries that the network does not compute with are taken, and not given back. A parameter
-    that several nodes share may be given under the name of any of them.
+    Entries that the network does not compute with are taken, and not given back; what no entry
+    is keeps its numbers, and is given back where training moves it. A parameter that several
+    nodes share may be given under the name of any of them.
     """
     module.register_load_state_dict_pre_hook(partial(_load, dict(foreign)))  # type: ignore[no-untyped-call]
     if foreign:
@@ -31,18 +32,22 @@ def _load(
 ) -> None:
     """Rename what is in ``state``, which is PyTorch's own copy."""
     own = dict(_tensors(module))
+    for name in foreign.get(NO_ENTRY, Foreign(())).names:
+        if name in own:
+            state.setdefault(f"{prefix}{name}", own[name])
+    given: State = {}
     for entry, here in foreign.items():
         key = f"{prefix}{entry}"
         if key not in state or here == Foreign((entry,)):
             continue
-        value = state[key]
-        parts = _parts(here, value, own)
+        parts = _parts(here, state[key], own)
         if parts is None:
             continue  # it does not fit, of which PyTorch tells
-        if entry not in own or not here.names:
-            del state[key]
+        del state[key]
         for name, part in zip(here.names, parts, strict=True):
-            state.setdefault(f"{prefix}{name}", part)
+            given.setdefault(f"{prefix}{name}", part)
+    for key, value in given.items():
+        state.setdefault(key, value)
     _fill_tied(own, state, prefix)
 
 
@@ -72,13 +77,17 @@ def _give(
 ) -> None:
     own = dict(_tensors(module))
     given: State = {}
-    for entry, here in foreign.items():
+    for name in foreign.get(NO_ENTRY, Foreign(())).names:
+        if not isinstance(own.get(name), nn.Parameter):
+            state.pop(f"{prefix}{name}", None)
+    entries = {entry: here for entry, here in foreign.items() if entry != NO_ENTRY}
+    for entry, here in entries.items():
         found = [state.get(f"{prefix}{name}") for name in here.names]
         parts = [part for part in found if isinstance(part, Tensor)]
         if parts and len(parts) == len(found):
             whole = parts[0] if len(parts) == 1 else torch.cat(parts)
             given[f"{prefix}{entry}"] = whole.transpose(-1, -2) if here.transposed else whole
-    renamed = {id(own[n]) for here in foreign.values() for n in here.names if n in own}
+    renamed = {id(own[n]) for here in entries.values() for n in here.names if n in own}
     for name, tensor in own.items():
         if id(tensor) in renamed and name not in foreign:
             state.pop(f"{prefix}{name}", None)

@@ -133,7 +133,8 @@ def batch_norm(op: ops.BatchNorm, at: Site) -> fx.Node:
 
 @lowering(ops.LayerNorm)
 def layer_norm(op: ops.LayerNorm, at: Site) -> fx.Node:
-    return at.module(nn.LayerNorm(at.shape[-op.dims :], op.eps, op.affine, device=META))
+    shape = at.shape[-op.dims :]
+    return at.module(nn.LayerNorm(shape, op.eps, op.affine, op.bias, device=META))
 
 
 @lowering(ops.GroupNorm)

@@ -20,6 +20,9 @@ from .ops import Init
 if TYPE_CHECKING:
     from .graph import Graph
 
+NO_ENTRY = ""
+"""In ``Weights.foreign``, the entry whose parts no entry of the foreign state dict is."""
+
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -51,6 +54,8 @@ class Weights(dict[str, Array]):
 
     ``foreign`` says, for a network that was read from PyTorch, which entries of that module's
     state dict have another name or layout here; all others have the parameters' names.
+    :data:`NO_ENTRY` lists what that state dict does not have at all, such as a mask that the
+    module computes.
     """
 
     masks: dict[str, Mask]

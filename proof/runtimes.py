@@ -64,15 +64,15 @@ def compare_with_module(
     """
     import torch
 
-    from ..backends.reading.torch_model import run_module
+    from ..backends.reading.torch_model import aligned, run_module
 
     inputs = random_inputs(graph, seed, batch)
     device = next((p.device for p in model.parameters()), None)
-    tensors = []
+    tensors = {}
     for name in graph.inputs:
         tensor = torch.from_numpy(inputs[name])
         tensor = tensor.float() if tensor.is_floating_point() else tensor
-        tensors.append(tensor.to(device))
+        tensors[name] = tensor.to(device)
     try:
         found = run_module(model, tensors)
     except Exception as error:  # whatever the module's own code raises
@@ -86,7 +86,8 @@ def compare_with_module(
             f"{len(graph.outputs)} were read in training mode"
         )
     expected = {
-        name: t.float().numpy(force=True) for name, t in zip(graph.outputs, found, strict=True)
+        name: aligned(t.float(), (batch, *graph.node(node).type.shape)).numpy(force=True)
+        for (name, node), t in zip(graph.outputs.items(), found, strict=True)
     }
     ours = Probe(("eval",), seed, batch)(graph)
     difference = difference_of("eval", "float32", expected, ours["eval", "float64"])

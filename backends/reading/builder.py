@@ -96,6 +96,11 @@ class Builder:
             self._stored[value.name, value.transposed, value.rows] = key
         return key
 
+    def is_turned(self, value: Const) -> bool:
+        """Whether a node has the stored tensor the other way round than it is here."""
+        there = (value.name, not value.transposed, value.rows)
+        return value.name is not None and not value.changed and there in self._stored
+
     def make(self, cls: type[Op], *arguments: Any, **named: Any) -> Op:
         """An op; raise :class:`Unreadable` for attributes that it does not take."""
         try:
@@ -124,8 +129,11 @@ class Builder:
         return Bound(self._tensor(value, shape, batch=False), shape, None)
 
     def _tensor(self, value: Const, shape: tuple[int, ...], *, batch: bool) -> str:
-        """The node of a stored tensor, one for all who read it."""
-        key: tuple[Any, ...] = (value.name, value.transposed, value.rows, shape, batch)
+        """The node of a stored tensor, one for all who read it. Other axes of size 1 than those
+        that it is stored with are a reshape's."""
+        if value.origin is not None:
+            return self._view(self._tensor(value.origin, value.origin.shape, batch=False), shape)
+        key: tuple[Any, ...] = (value.name, value.transposed, value.rows)
         if value.changed or value.name is None:
             key = (floats(value.array).tobytes(), shape, batch, value.trainable)
         if key not in self._tensors:
@@ -134,6 +142,14 @@ class Builder:
             stored = value if array.shape == value.shape else value.with_array(array)
             self._tensors[key] = self.add(self.make(kind, shape, batch), (), {"": stored})
             self.hints[self._tensors[key]].weight = True
+        return self._view(self._tensors[key], shape)
+
+    def _view(self, node: str, shape: tuple[int, ...]) -> str:
+        if self.type_of(node).shape == shape:
+            return node
+        key = (node, shape)
+        if key not in self._tensors:
+            self._tensors[key] = self.add(self.make(ops.Reshape, shape), (node,), main=False)
         return self._tensors[key]
 
     def spread(self, value: Const, like: Bound) -> str:
@@ -143,17 +159,22 @@ class Builder:
         if like.batch is None or at < 0:
             return self._tensor(value, array.shape, batch=False)
         if array.shape[at] != 1:
-            if array.shape[at] != self.batch or not same_slices(array, at):
-                raise Unreadable(
-                    f"a stored tensor of shape {list(array.shape)} differs along the batch axis"
-                )
-            value = value.with_array(np.take(array, [0], at))
+            value = self._without_batch(value, at, like)
             array = value.array
         if at == 0:
             return self._tensor(value, array.shape[1:], batch=True)
         merged = like.before + like.after
         shape = (*array.shape[:at], *(1,) * merged, *array.shape[at + 1 :])
-        return self._tensor(value.with_array(array.reshape(shape)), shape, batch=False)
+        return self._tensor(value.viewed(array.reshape(shape)), shape, batch=False)
+
+    def _without_batch(self, value: Const, at: int, like: Bound) -> Const:
+        """A stored tensor that has the batch's size at an axis, where all is the same."""
+        array, total = value.array, like.real(self.batch)[like.batch or 0]
+        if array.shape[at] == total and same_slices(array, at):
+            return value.with_array(np.take(array, [0], at))
+        raise Unreadable(
+            f"a stored tensor of shape {list(array.shape)} differs along the batch axis"
+        )
 
     def beside(self, x: Bound, like: Bound) -> str:
         """An operand without a batch beside one that has it: its axis of size 1 for it goes."""
@@ -255,7 +276,7 @@ class Builder:
         widest = max(batched, key=lambda b: b.rank)
         if any(b.behind != widest.behind for b in batched):
             raise Unreadable("its operands have their batch at different axes")
-        merged = any(
+        merged = widest.batch is not None and any(
             (b.before, b.after) != (widest.before, widest.after) or _merged(b) != _merged(widest)
             for b in batched
         )
@@ -295,4 +316,4 @@ def _own(node: str, role: str) -> str:
 def floats(array: NDArray[Any]) -> NDArray[np.float32]:
     """A stored tensor as float32, the same array if it is that already."""
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float32)
+        return np.asarray(array, np.float32, order="C")  # ascontiguousarray adds an axis to ()

@@ -174,8 +174,9 @@ def layer_norm(
     shape = source.shape[len(source.shape) - dims :]
     if weight is not None or bias is not None:
         params["weight"] = _of_shape(weight, shape, 1.0)
+    if bias is not None:
         params["bias"] = _of_shape(bias, shape, 0.0)
-    op = b.make(ops.LayerNorm, dims, float(eps), bool(params))
+    op = b.make(ops.LayerNorm, dims, float(eps), bool(params), bias is not None or not params)
     return b.like(source, b.add(op, (source.node,), _checked(b, op, (source,), params)))
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from ...ir import Graph, Node, names
-from ...ir.ops import AdaptivePool, Concat, Flatten, Pool, Reshape, Resize, Transpose
+from ...ir.ops import AdaptivePool, Concat, Flatten, Pool, Reshape, Resize, Stored, Transpose
 from ...ir.ops.pool import GlobalPool
 from ...ir.weights import Weights
 from .builder import Source
@@ -41,6 +41,7 @@ class Naming:
         graph = self.graph
         for name in graph.inputs:
             self.found[name] = self._claim(name)
+        self.tied = {key for node in graph for key in node.shared.values()}
         self.certain = {
             node.name: self._certain(node) for node in graph if node.name not in self.found
         }
@@ -70,12 +71,23 @@ class Naming:
         found = set()
         for key, spec in self.graph.params_of(node.name):
             source = self.sources.get(key)
-            if key in node.shared.values() or source is None or source.name is None:
+            own = key not in node.shared.values() or not spec.role
+            if not own or source is None or source.name is None:
                 continue
             scope = _scope_of(source.name, spec.role)
             if scope is not None:
                 found.add(scope)
-        return clean(found.pop()) if len(found) == 1 else None
+        if len(found) != 1:
+            return None
+        name = clean(found.pop())
+        # The tensor of a layer has its name there already.
+        return (
+            name.replace(".", "_") if isinstance(node.op, Stored) and self._is_tied(node) else name
+        )
+
+    def _is_tied(self, node: Node) -> bool:
+        keys = {key for key, _ in self.graph.params_of(node.name)}
+        return not keys.isdisjoint(self.tied)
 
     def _leaf_scopes(self) -> set[str]:
         """Scopes that only nodes of one kind lie in, with nothing below: modules of one op."""
@@ -154,12 +166,20 @@ class Naming:
                 if key not in node.shared.values():
                     new = self.found[node.name]
                     self.keys[key] = f"{new}.{spec.role}" if spec.role else new
+        # A node that is nothing but a stored tensor holds it, whoever else has it.
+        holders = {node.shared[""]: node.name for node in old if "" in node.shared}
+        self.keys.update((key, self.found[name]) for key, name in holders.items())
         for name in old.inputs:
             graph.add_input(self.found[name], old.node(name).type)
         for node in old:
             if node.name in old.inputs:
                 continue
-            shared = {role: self.keys[key] for role, key in node.shared.items()}
+            shared = {
+                spec.role: self.keys[key]
+                for key, spec in old.params_of(node.name)
+                if key in node.shared.values() or key in holders
+                if holders.get(key) != node.name
+            }
             operands = [self.found[o] for o in node.operands]
             graph.add(node.op, operands, self.found[node.name], shared or None)
         for output, source in old.outputs.items():
@@ -227,7 +247,8 @@ _ODD = re.compile(r"[^A-Za-z0-9_.]+")
 
 def clean(name: str) -> str:
     """A foreign name as one that needs no backticks."""
-    parts = [_ODD.sub("_", part).strip("_") or "_" for part in name.strip("./").split(".") if part]
+    dotted = [part for part in name.strip("./").split(".") if part]
+    parts = [_ODD.sub("_", p).strip("_" if _ODD.search(p) else "") or "_" for p in dotted]
     if not parts:
         return ""
     if not re.match(r"[A-Za-z_]", parts[0]):

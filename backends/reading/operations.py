@@ -239,9 +239,9 @@ def concat(b: Builder, values: Sequence[Tensor], axis: int) -> Bound:
     nodes = []
     for value in values:
         if isinstance(value, Const):
-            nodes.append(b.spread(value, layout))
+            nodes.append(_filling(b, b.spread(value, layout), layout, index))
         elif value.batch is None:
-            nodes.append(b.beside(value, layout))
+            nodes.append(_filling(b, b.beside(value, layout), layout, index))
         elif (value.batch, value.before, value.after) != (
             layout.batch,
             layout.before,
@@ -255,6 +255,14 @@ def concat(b: Builder, values: Sequence[Tensor], axis: int) -> Bound:
     return b.like(layout, b.add(b.make(ops.Concat, index), nodes))
 
 
+def _filling(b: Builder, node: str, like: Bound, axis: int) -> str:
+    """A node without a batch, as large as ``like`` along all axes but one."""
+    shape = b.type_of(node).shape
+    padded = (1,) * (len(like.shape) - len(shape)) + shape
+    wanted = (*like.shape[:axis], padded[axis], *like.shape[axis + 1 :])
+    return node if shape == wanted else b.add(b.make(ops.Expand, wanted), (node,), main=False)
+
+
 def _first_batched(b: Builder, values: Sequence[Tensor]) -> tuple[Bound, int]:
     for index, value in enumerate(values):
         if isinstance(value, Bound) and value.batch is not None:
@@ -262,23 +270,23 @@ def _first_batched(b: Builder, values: Sequence[Tensor]) -> tuple[Bound, int]:
     return bound(b, values[0]), 0
 
 
+ENDLESS = 2**31 - 1
+"""What exporters write for the end of any axis; also larger numbers."""
+
+
 def cut(b: Builder, x: Tensor, axis: int, start: int, stop: int | None, step: int = 1) -> Bound:
     """Elements of one axis, bounds as in Python's slices."""
     source = bound(b, x)
+    axis = in_range(axis, source.rank)
     size = source.real(b.batch)[axis]
     numbers = range(*slice(start, stop, step).indices(size))
     if source.batch is not None and axis % source.rank == source.batch:
         # An end of 1000 takes all of a smaller batch, but not of any.
         if start in (0, -size) and (stop in (None, size) or stop >= ENDLESS) and step == 1:
             return source
-ENDLESS = 2**31 - 1
-"""What exporters write for the end of any axis; also larger numbers."""
-
-
         raise Unreadable("it takes a part of the batch")
     index = source.axis(axis)
     if not len(numbers):
-    axis = in_range(axis, source.rank)
         raise Unreadable("it takes no element of an axis")
     if numbers == range(size):
         return source
@@ -294,6 +302,7 @@ ENDLESS = 2**31 - 1
 def take(b: Builder, x: Tensor, axis: int, indices: Sequence[int]) -> Bound:
     """Elements of one axis by their numbers."""
     source = bound(b, x)
+    axis = in_range(axis, source.rank)
     size = source.real(b.batch)[axis]
     if any(not -size <= i < size for i in indices):
         raise Unreadable(f"an index is out of range for an axis of size {size}")
@@ -302,7 +311,6 @@ def take(b: Builder, x: Tensor, axis: int, indices: Sequence[int]) -> Bound:
     if len(steps) == 1 and min(steps) > 0:
         return cut(b, x, axis, wanted[0], wanted[-1] + 1, steps.pop())
     return b.like(source, b.add(b.make(ops.Gather, wanted, source.axis(axis)), (source.node,)))
-    axis = in_range(axis, source.rank)
 
 
 def squeeze(b: Builder, x: Bound, axes: Sequence[int]) -> Bound:
@@ -367,6 +375,10 @@ def linear(b: Builder, x: Tensor, weight: Const, bias: Const | None = None) -> B
     """W·x + b along the last axis; ``weight`` is [features, inputs]."""
     source = bound(b, x)
     source.axis(-1)  # not the batch
+    if b.is_turned(weight):  # tied to a layer that has it the other way round
+        stored = weight.with_array(weight.array.T, transposed=True)
+        product = matmul(b, source, b.free(stored))
+        return product if bias is None else add(b, product, bias)
     params = {"weight": weight} | ({} if bias is None else {"bias": bias})
     op = b.make(ops.Linear, weight.shape[0], bias is not None)
     if weight.array.ndim != 2 or weight.shape[1] != source.shape[-1]:
@@ -380,11 +392,19 @@ def linear(b: Builder, x: Tensor, weight: Const, bias: Const | None = None) -> B
 
 def matmul(b: Builder, x: Tensor, y: Tensor) -> Bound:
     """The matrix product of numpy and ONNX."""
-    if isinstance(y, Const) and y.array.ndim == 2 and isinstance(x, Bound):
+    if isinstance(y, Const) and y.array.ndim == 2 and isinstance(x, Bound) and not y.origin:
         return linear(b, x, y.with_array(y.array.T, transposed=True))
     if isinstance(y, Const) and y.array.ndim == 1 and isinstance(x, Bound):
-        return squeeze(b, linear(b, x, y.with_array(y.array[None])), [-1])
+        return squeeze(b, matmul(b, x, y.viewed(y.array[:, None])), [-1])
+    if isinstance(y, Const) and _batched(x) and y.origin is not None:
+        alike = y.origin.shape == y.shape[-2:] and set(y.shape[:-2]) == {1}
+        if alike and y.array.ndim <= x.rank:  # type: ignore[union-attr]
+            return matmul(b, x, y.origin)
+    if isinstance(y, Bound) and y.batch is not None and y.behind == 0 and not _batched(x):
+        return bound(b, turned(b, matmul(b, turned(b, y), turned(b, x))))
     x, y = bound(b, x), bound(b, y)
+    if x.batch is not None and x.behind == 1 and y.batch is None and y.rank >= 2:
+        return _rows(b, x, y)
     if min(x.rank, y.rank) < 2:
         raise Unreadable("it multiplies a vector that is not a constant")
     layout, nodes = b.together((x, y))
@@ -396,6 +416,31 @@ def matmul(b: Builder, x: Tensor, y: Tensor) -> Bound:
     if batch is not None:
         batch = len(shape) - layout.before - layout.after - layout.behind
     return replace(layout, node=node, shape=shape, batch=batch)
+
+
+def _batched(x: Tensor) -> bool:
+    return isinstance(x, Bound) and x.batch is not None
+
+
+def turned(b: Builder, x: Tensor) -> Tensor:
+    """The last two axes swapped."""
+    if isinstance(x, Const) and x.array.ndim == 2:
+        return x.with_array(x.array.T, transposed=True)
+    source = bound(b, x)
+    rank = source.rank
+    return b.transpose(source, [*range(rank - 2), rank - 1, rank - 2])
+
+
+def _rows(b: Builder, x: Bound, y: Bound) -> Bound:
+    """A product whose left rows are the batch, by a matrix that is the same for all of it."""
+    assert x.batch is not None
+    lead, merged, inner = x.shape[: x.batch], x.shape[x.batch : -1], x.shape[-1]
+    rows = b.add(b.make(ops.Reshape, (*lead, math.prod(merged), inner)), (x.node,), main=False)
+    node = b.add(ops.MatMul(), (rows, y.node))
+    *outer, _, width = b.type_of(node).shape
+    shape = (*outer, *merged, width)
+    node = b.add(b.make(ops.Reshape, shape), (node,), main=False)
+    return replace(x, node=node, shape=shape, batch=len(outer))
 
 
 def attention(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from ...ir import ops
 from ...ir.ops import Stored
-from .builder import Source
 from .tidy import Tidy, rule
 
 
@@ -47,11 +44,10 @@ def bias(t: Tidy, at: str) -> str | None:
         t.graph.set_op(layer, replace(op, bias=True))
         _take_over(t, stored, layer, "bias", (width,))
         return layer
-    if isinstance(op, ops.LayerNorm) and op.affine:
-        # A scale without a shift is given zeros first; see `scaled`.
+    if isinstance(op, ops.LayerNorm) and op.affine and not op.bias:
         shape = t.shape(layer)[-op.dims :]
-        free = t.b.sources[f"{layer}.bias"].name is None
-        if free and _vector(t, stored, shape) and not t.graph.weights[f"{layer}.bias"].any():
+        if _vector(t, stored, shape):
+            t.graph.set_op(layer, replace(op, bias=True))
             _take_over(t, stored, layer, "bias", shape)
             return layer
     return None
@@ -72,10 +68,10 @@ def scaled(t: Tidy, at: str) -> str | None:
     shape = t.shape(norm)[-op.dims :]
     if not _vector(t, stored, shape):
         return None
-    t.graph.set_op(norm, replace(op, affine=True))
+    if isinstance(op, ops.LayerNorm):
+        t.graph.set_op(norm, replace(op, affine=True, bias=False))
+    else:
+        t.graph.set_op(norm, replace(op, affine=True))
     _take_over(t, stored, norm, "weight", shape)
     t.b.hints[norm] = replace(t.b.hints[norm], weight=True)
-    if isinstance(op, ops.LayerNorm):
-        t.graph.weights[f"{norm}.bias"] = np.zeros(shape, np.float32)
-        t.b.sources[f"{norm}.bias"] = Source(None)
     return norm

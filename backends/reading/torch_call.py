@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from . import operations as o
 from .builder import Builder
 from .values import Bound, Const, Unreadable, Value
+
+Kind = Literal["bool", "int", "float"]
 
 
 @dataclass(slots=True)
@@ -18,6 +20,14 @@ class Call:
     op: str
     arguments: dict[str, Any]
     b: Builder
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """``bool``, ``int`` or ``float`` for each argument that is a tensor in PyTorch."""
+    result: Kind = "float"
+    """That of the result, or of the first of several."""
+    mode: str = "training"
+    """Which of the modes of :mod:`torch_tracing` the module was traced in."""
+    worked_out: Callable[[Bound], Const | None] = lambda x: None
+    """The numbers of what is computed from stored tensors alone."""
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -38,8 +48,28 @@ class Call:
         return value
 
     def const(self, name: str) -> Const:
-        """A tensor argument that is stored in the model as it is."""
-        return o.const(self.arguments[name], f"argument `{name}`")
+        """A tensor argument that is stored in the model, or computed from what is."""
+        value = self.arguments[name]
+        if isinstance(value, Bound) and value.batch is None:
+            found = self.worked_out(value)
+            if found is not None:
+                self.b.notes.add(
+                    f"the {name} of {self.op} in `{self.b.here.scope or 'forward'}` is computed "
+                    "from stored tensors: its numbers are kept, which training moves by themselves"
+                )
+                return found
+        return o.const(value, f"argument `{name}`")
+
+    def numbers(self, name: str | None = None) -> Bound | Const:
+        """A tensor argument for arithmetic, whole numbers as f32."""
+        return self.as_numbers(self.tensor(name))
+
+    def as_numbers(self, value: Bound | Const) -> Bound | Const:
+        if not isinstance(value, Bound) or value.dtype == "f32":
+            return value
+        if self.result == "int":
+            raise Unreadable("it computes with whole numbers, which growc has as indices alone")
+        return o.to_float(self.b, value)
 
     def optional(self, name: str) -> Const | None:
         return None if self.arguments.get(name) is None else self.const(name)
@@ -75,6 +105,8 @@ def handler_of(target: str) -> tuple[str, Handler] | None:
 
     ``aten.add_.Tensor``, which works in place, is read like ``aten.add.Tensor``.
     """
+    if target in HANDLERS:
+        return target, HANDLERS[target]
     space, _, rest = target.partition(".")
     operator, _, overload = rest.partition(".")
     if changes_in_place(target):
@@ -87,7 +119,7 @@ def handler_of(target: str) -> tuple[str, Handler] | None:
 
 def changes_in_place(target: str) -> bool:
     """Whether an operator such as ``aten.relu_.default`` writes into its first argument."""
-    operator = target.split(".")[1]
+    operator = target.partition(".")[2].partition(".")[0]
     return operator.endswith("_") and not operator.endswith("__")
 
 

@@ -34,7 +34,6 @@ PLAIN: dict[str, type[Op]] = {
     "aten.mish": ops.Mish,
     "aten.reciprocal": ops.Reciprocal,
     "aten.relu": ops.Relu,
-    "aten.round": ops.Round,
     "aten.selu": ops.Selu,
     "aten.sigmoid": ops.Sigmoid,
     "aten.sign": ops.Sign,
@@ -54,22 +53,76 @@ def plain(call: Call) -> Value:
 
 @handles("aten.identity", "aten.alias", "aten.contiguous", "aten.clone", "aten.detach")
 @handles("aten.lift_fresh_copy", "aten.detach_", "aten._to_copy", "aten.to", "aten.type_as")
-@handles("aten.float")
+@handles("aten.float", "aten.bool", "aten.lift_fresh")
 def same(call: Call) -> Value:
-    x = call.tensor()
-    wanted = str(call.get("dtype", ""))
-    if isinstance(x, Bound) and x.dtype == "i64" and "float" in wanted:
-        return replace(x, node=call.b.add(ops.ToFloat(), (x.node,)), dtype="f32")
-    if isinstance(x, Bound) and x.dtype == "f32" and ("int" in wanted or "bool" in wanted):
-        raise Unreadable(f"it makes {wanted.removeprefix('torch.')} of numbers that are computed")
+    x, kind = call.tensor(), call.kinds.get("self", call.result)
+    if "detach" in call.op and isinstance(x, Bound) and x.batch is not None:
+        call.b.notes.add(
+            f"gradients stop at a detach in `{call.b.here.scope or 'forward'}`; here they do not"
+        )
+    if kind == call.result or isinstance(x, Const):
+        return x
+    if call.result == "float":
+        return o.to_float(call.b, x)
+    if call.result == "bool":
+        return _truth(call, x)
+    if kind == "float":
+        raise Unreadable("it makes whole numbers of numbers that are computed")
     return x
 
 
-@handles("aten.dropout", "aten.native_dropout", "aten.feature_dropout", "aten.dropout_")
+def _truth(call: Call, x: Bound | Const) -> Bound:
+    """1 where a number is not 0, else 0."""
+    zero = Const(np.zeros((), np.float32))
+    same = call.b.broadcast(ops.Equal(), (call.as_numbers(x), zero))
+    return o.scale(call.b, same, -1.0, 1.0)
+
+
+@handles("aten._assert_tensor_metadata", "aten._assert_async", "aten._assert_scalar")
+def nothing(call: Call) -> Value:
+    return None
+
+
+@handles("aten.sym_size")
+def size(call: Call) -> Any:
+    return call.shape()[call["dim"]]
+
+
+FILLED = {
+    "aten.full_like": None,
+    "aten.zeros_like": 0.0,
+    "aten.ones_like": 1.0,
+    "aten.empty_like": 0.0,
+    "aten.new_full": None,
+    "aten.new_zeros": 0.0,
+    "aten.new_ones": 1.0,
+    "aten.new_empty": 0.0,
+}
+
+
+@handles(*FILLED)
+def filled(call: Call) -> Value:
+    """A constant that has its shape, or just its element type, from another tensor."""
+    value = FILLED[call.op]
+    if value is None:
+        value = call["fill_value"]
+    if isinstance(value, (Bound, Const)):
+        value = o.const(value, "value").number()
+    shape = call["size"] if "size" in call.arguments else call.shape()
+    kind = {"bool": np.bool_, "int": np.int64, "float": np.float32}[call.result]
+    return Const(np.full(tuple(shape), value, kind))
+
+
+@handles("aten.dropout", "aten.native_dropout", "aten.feature_dropout", "aten.alpha_dropout")
+@handles("aten.feature_alpha_dropout")
 def dropout(call: Call) -> Value:
-    if call.op == "aten.feature_dropout" and call["p"]:
-        raise Unreadable("growc has no dropout of whole channels")
-    if not call["p"]:
+    if not call["p"] or not call.get("train", True):
+        return call.tensor()
+    if call.op != "aten.dropout" and call.op != "aten.native_dropout":
+        kind = call.op.removeprefix("aten.").replace("_", " ")
+        call.b.notes.add(
+            f"growc has no {kind}: that of `{call.b.here.scope or 'forward'}` is left out"
+        )
         return call.tensor()
     op = call.b.make(ops.Dropout, float(call["p"]))
     return o.elementwise(call.b, op, call.tensor("input"))
@@ -97,8 +150,38 @@ def gelu(call: Call) -> Value:
 
 @handles("aten.softplus")
 def softplus(call: Call) -> Value:
-    # Beyond the threshold PyTorch returns x, which differs by less than rounding.
-    return o.elementwise(call.b, call.b.make(ops.Softplus, float(call["beta"])), call.tensor())
+    b, beta, threshold = call.b, float(call["beta"]), float(call["threshold"])
+    smooth = o.elementwise(b, b.make(ops.Softplus, beta), call.tensor())
+    # Beyond the threshold PyTorch returns x; beyond 16 that differs by less than rounding.
+    return smooth if threshold >= 16 else _above(call, threshold / beta, call.tensor(), smooth)
+
+
+def _above(call: Call, limit: float, x: Bound | Const, y: Bound | Const) -> Bound:
+    """``x`` where the operand is above a limit, else ``y``."""
+    found = call.b.broadcast(ops.Greater(), (call.tensor(), _tensor(limit)))
+    return o.where(call.b, found, x, y)
+
+
+@handles("aten.softshrink", "aten.hardshrink")
+def shrink(call: Call) -> Value:
+    limit = float(call["lambd"])
+    bias = limit if call.op == "aten.softshrink" else 0.0
+    return o.elementwise(call.b, call.b.make(ops.Shrink, limit, bias), call.tensor())
+
+
+@handles("aten.softsign")
+def softsign(call: Call) -> Value:
+    return o.elementwise(call.b, ops.Softsign(), call.tensor())
+
+
+@handles("aten.rrelu", "aten.rrelu_with_noise")
+def rrelu(call: Call) -> Value:
+    if call.get("training", False):
+        call.b.notes.add(
+            f"growc has no random slopes: `{call.b.here.scope or 'forward'}` has their mean"
+        )
+    slope = (float(call["lower"]) + float(call["upper"])) / 2
+    return o.elementwise(call.b, call.b.make(ops.LeakyRelu, slope), call.tensor())
 
 
 @handles("aten.log_sigmoid")
@@ -110,6 +193,52 @@ def log_sigmoid(call: Call) -> Value:
 @handles("aten.log1p")
 def log1p(call: Call) -> Value:
     return o.elementwise(call.b, ops.Log(), o.scale(call.b, call.tensor(), 1.0, 1.0))
+
+
+@handles("aten.log2", "aten.log10")
+def log(call: Call) -> Value:
+    base = 2.0 if call.op == "aten.log2" else 10.0
+    return o.scale(call.b, o.elementwise(call.b, ops.Log(), call.tensor()), 1 / math.log(base))
+
+
+@handles("aten.exp2", "aten.expm1", "aten.special_expm1", "aten.special_exp2")
+def exponential(call: Call) -> Value:
+    two = call.op.endswith("exp2")
+    x = o.scale(call.b, call.tensor(), math.log(2) if two else 1.0)
+    return o.scale(call.b, o.elementwise(call.b, ops.Exp(), x), 1.0, 0.0 if two else -1.0)
+
+
+@handles("aten.erfc", "aten.special_erfc")
+def erfc(call: Call) -> Value:
+    return o.scale(call.b, o.elementwise(call.b, ops.Erf(), call.tensor()), -1.0, 1.0)
+
+
+@handles("aten.round")
+def rounded(call: Call) -> Value:
+    factor = 10.0 ** call.get("decimals", 0)
+    whole = o.elementwise(call.b, ops.Round(), o.scale(call.b, call.tensor(), factor))
+    return o.scale(call.b, whole, 1 / factor)
+
+
+@handles("aten.trunc", "aten.fix")
+def trunc(call: Call) -> Value:
+    return _truncated(call, call.bound())
+
+
+def _truncated(call: Call, x: Bound) -> Bound:
+    """Rounded towards zero."""
+    size = o.elementwise(call.b, ops.Floor(), o.elementwise(call.b, ops.Abs(), x))
+    return o.mul(call.b, o.elementwise(call.b, ops.Sign(), x), size)
+
+
+@handles("aten.frac")
+def frac(call: Call) -> Value:
+    return o.sub(call.b, call.tensor(), _truncated(call, call.bound()))
+
+
+@handles("aten.atan2", "aten.arctan2")
+def atan2(call: Call) -> Value:
+    raise Unreadable("growc has no angle of two coordinates")
 
 
 @handles("aten.hardtanh", "aten.relu6", "aten.clamp", "aten.clamp_min", "aten.clamp_max")
@@ -133,7 +262,8 @@ def clamp(call: Call) -> Value:
 @handles("aten.threshold")
 def threshold(call: Call) -> Value:
     if call["value"] != 0:
-        raise Unreadable("it replaces small numbers by something else than 0")
+        value = Const(np.array(call["value"], np.float32))
+        return _above(call, float(call["threshold"]), call.tensor(), value)
     op = call.b.make(ops.ThresholdedRelu, float(call["threshold"]))
     return o.elementwise(call.b, op, call.tensor())
 
@@ -175,8 +305,8 @@ def _tensor(value: Any) -> Bound | Const:
 
 
 def _pair(call: Call) -> tuple[Bound | Const, Bound | Const]:
-    """Both operands; ``alpha`` multiplies the second."""
-    x, y = _tensor(call["self"]), _tensor(call["other"])
+    """Both operands, as numbers; ``alpha`` multiplies the second."""
+    x, y = (call.as_numbers(_tensor(call[name])) for name in ("self", "other"))
     alpha = call.get("alpha", 1)
     if alpha != 1:
         y = Const(y.array * alpha) if isinstance(y, Const) else o.scale(call.b, y, float(alpha))
@@ -195,9 +325,9 @@ def sub(call: Call) -> Value:
 
 @handles("aten.rsub")
 def rsub(call: Call) -> Value:
-    if call.get("alpha", 1) != 1:
-        raise Unreadable("its alpha is not 1")
-    return o.sub(call.b, _tensor(call["other"]), _tensor(call["self"]))
+    x, y = call.numbers(), _tensor(call["other"])
+    alpha = float(call.get("alpha", 1))
+    return o.sub(call.b, y, x if alpha == 1 else o.scale(call.b, x, alpha))
 
 
 @handles("aten.mul", "aten.multiply")
@@ -207,18 +337,35 @@ def mul(call: Call) -> Value:
 
 @handles("aten.div", "aten.divide", "aten.true_divide")
 def div(call: Call) -> Value:
-    result = o.div(call.b, *_pair(call))
+    x, y = _pair(call)
+    if isinstance(y, Const) and y.name is not None:
+        result = call.b.broadcast(ops.Div(), (x, y))  # the stored tensor stays what it is
+    else:
+        result = o.div(call.b, x, y)
     rounding = call.get("rounding_mode")
     if rounding == "floor":
         return o.elementwise(call.b, ops.Floor(), result)
-    if rounding is not None:
-        raise Unreadable("it cuts off the fraction of a quotient")
-    return result
+    return result if rounding is None else _truncated(call, result)
+
+
+@handles("aten.floor_divide")
+def floor_divide(call: Call) -> Value:
+    return o.elementwise(call.b, ops.Floor(), o.div(call.b, *_pair(call)))
+
+
+@handles("aten.remainder")
+def remainder(call: Call) -> Value:
+    """Like the divisor in its sign, unlike C's."""
+    b, (x, y) = call.b, _pair(call)
+    rest = b.broadcast(ops.Mod(), (x, y))
+    signs = o.mul(b, rest, y)
+    other = b.broadcast(ops.Greater(), (Const(np.zeros((), np.float32)), signs))
+    return o.where(b, other, o.add(b, rest, y), rest)
 
 
 @handles("aten.pow")
 def power(call: Call) -> Value:
-    return o.power(call.b, _tensor(call["self"]), _tensor(call["exponent"]))
+    return o.power(call.b, *(call.as_numbers(_tensor(call[n])) for n in ("self", "exponent")))
 
 
 @handles("aten.square")
@@ -248,6 +395,13 @@ def addcmul(call: Call) -> Value:
     return o.add(b, call.tensor(), o.scale(b, product, float(call.get("value", 1))))
 
 
+@handles("aten.addcdiv")
+def addcdiv(call: Call) -> Value:
+    b = call.b
+    quotient = o.div(b, call.tensor("tensor1"), call.tensor("tensor2"))
+    return o.add(b, call.tensor(), o.scale(b, quotient, float(call.get("value", 1))))
+
+
 @handles("aten.lerp")
 def lerp(call: Call) -> Value:
     b = call.b
@@ -256,6 +410,7 @@ def lerp(call: Call) -> Value:
 
 
 @handles("aten.minimum", "aten.maximum", "aten.max.other", "aten.min.other")
+@handles("aten.fmin", "aten.fmax")
 def extreme(call: Call) -> Value:
     kind = ops.Minimum if "min" in call.op else ops.Maximum
     return o.extreme(call.b, kind, _pair(call))
@@ -279,31 +434,54 @@ def comparison(call: Call) -> Value:
     return o.scale(call.b, found, -1.0, 1.0) if call.op == "aten.ne" else found
 
 
+def _truths(call: Call, *names: str) -> list[Bound | Const]:
+    """Operands of logic, as 0 and 1."""
+    found = []
+    for name in names:
+        value = _tensor(call[name])
+        if isinstance(value, Const):
+            value = value if value.array.dtype == np.bool_ else Const(value.array != 0)
+        elif call.kinds.get(name) != "bool":
+            if "bitwise" in call.op:
+                raise Unreadable("it computes with the bits of whole numbers")
+            value = _truth(call, value)
+        found.append(call.as_numbers(value))
+    return found
+
+
 @handles("aten.logical_not", "aten.bitwise_not")
 def negation(call: Call) -> Value:
-    return o.scale(call.b, call.tensor(), -1.0, 1.0)
+    (x,) = _truths(call, "self")
+    return o.scale(call.b, x, -1.0, 1.0)
 
 
 @handles("aten.logical_and", "aten.bitwise_and")
 def conjunction(call: Call) -> Value:
-    return call.b.broadcast(ops.Mul(), _pair(call))
+    return call.b.broadcast(ops.Mul(), _truths(call, "self", "other"))
 
 
 @handles("aten.logical_or", "aten.bitwise_or")
 def disjunction(call: Call) -> Value:
-    return call.b.broadcast(ops.Maximum(), _pair(call))
+    return call.b.broadcast(ops.Maximum(), _truths(call, "self", "other"))
+
+
+@handles("aten.logical_xor", "aten.bitwise_xor")
+def exclusion(call: Call) -> Value:
+    same = call.b.broadcast(ops.Equal(), _truths(call, "self", "other"))
+    return o.scale(call.b, same, -1.0, 1.0)
 
 
 @handles("aten.where")
 def where(call: Call) -> Value:
-    x, y = _tensor(call["self"]), _tensor(call["other"])
-    return o.where(call.b, call.tensor("condition"), x, y)
+    x, y = (call.as_numbers(_tensor(call[name])) for name in ("self", "other"))
+    (condition,) = _truths(call, "condition")
+    return o.where(call.b, condition, x, y)
 
 
 @handles("aten.masked_fill")
 def masked_fill(call: Call) -> Value:
-    value = _tensor(call["value"])
-    return o.where(call.b, call.tensor("mask"), value, call.tensor())
+    (hidden,) = _truths(call, "mask")
+    return o.where(call.b, hidden, _tensor(call["value"]), call.numbers())
 
 
 # ---- reductions
@@ -328,11 +506,25 @@ def _axes(call: Call) -> list[int]:
 @handles(*REDUCTIONS)
 def reduction(call: Call) -> Value:
     keep = bool(call.get("keepdim", False))
-    return o.reduce(call.b, REDUCTIONS[call.op], call.tensor(), _axes(call), keep)
+    return o.reduce(call.b, REDUCTIONS[call.op], call.numbers(), _axes(call), keep)
+
+
+@handles("aten.any.dim", "aten.any.dims", "aten.all.dim", "aten.all.dims")
+def quantifier(call: Call) -> Value:
+    cls = ops.ReduceMax if "any" in call.op else ops.ReduceMin
+    (x,) = _truths(call, "self")
+    return o.reduce(call.b, cls, x, _axes(call), bool(call.get("keepdim", False)))
+
+
+@handles("aten.count_nonzero")
+def count_nonzero(call: Call) -> Value:
+    (x,) = _truths(call, "self")
+    return o.reduce(call.b, ops.ReduceSum, x, _axes(call), keep=False)
 
 
 @handles("aten.max.dim", "aten.min.dim")
 def extreme_along(call: Call) -> Value:
+    """The second result, where it is, is left out: nothing may read it."""
     kind = ops.ReduceMax if "max" in call.op else ops.ReduceMin
     keep = bool(call.get("keepdim", False))
     return (o.reduce(call.b, kind, call.tensor(), _axes(call), keep), None)
@@ -340,14 +532,21 @@ def extreme_along(call: Call) -> Value:
 
 @handles("aten.linalg_vector_norm", "aten.norm")
 def norm(call: Call) -> Value:
-    order = call.get("ord", call.get("p", 2))
-    if order not in (1, 2):
-        raise Unreadable(f"growc has the norms 1 and 2, not {order}")
-    kind = ops.ReduceL1 if order == 1 else ops.ReduceL2
-    return o.reduce(call.b, kind, call.tensor(), _axes(call), bool(call.get("keepdim", False)))
+    b, order = call.b, float(call.get("ord", call.get("p", 2)))
+    axes, keep = _axes(call), bool(call.get("keepdim", False))
+    if order in (1, 2):
+        kind = ops.ReduceL1 if order == 1 else ops.ReduceL2
+        return o.reduce(b, kind, call.tensor(), axes, keep)
+    size = o.elementwise(b, ops.Abs(), call.tensor())
+    if math.isinf(order):
+        return o.reduce(b, ops.ReduceMax if order > 0 else ops.ReduceMin, size, axes, keep)
+    if order == 0:
+        raise Unreadable("it counts the numbers that are not 0")
+    total = o.reduce(b, ops.ReduceSum, o.power(b, size, Const(np.array(order))), axes, keep)
+    return o.power(b, total, Const(np.array(1 / order)))
 
 
-@handles("aten.var", "aten.std", "aten.var_mean")
+@handles("aten.var", "aten.std", "aten.var_mean", "aten.std_mean")
 def variance(call: Call) -> Value:
     b, x, axes = call.b, call.bound(), _axes(call)
     keep = bool(call.get("keepdim", False))
@@ -360,6 +559,8 @@ def variance(call: Call) -> Value:
     square_ = o.power(b, centred, Const(np.array(2.0)))
     found = o.reduce(b, ops.ReduceMean, square_, axes, keep)
     found = o.scale(b, found, count / (count - less))
-    if call.op == "aten.var_mean":
+    if "std" in call.op:
+        found = o.elementwise(b, ops.Sqrt(), found)
+    if call.op.endswith("_mean"):
         return (found, o.reduce(b, ops.ReduceMean, x, axes, keep))
-    return o.elementwise(b, ops.Sqrt(), found) if call.op == "aten.std" else found
+    return found

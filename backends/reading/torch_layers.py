@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ...ir.attributes import Pads
 from . import layers
 from . import operations as o
@@ -70,7 +72,12 @@ def _transposed(
 
 @handles("aten.linear")
 def linear(call: Call) -> Value:
-    return o.linear(call.b, call.tensor("input"), call.const("weight"), call.optional("bias"))
+    b, x, weight = call.b, call.tensor("input"), call.tensor("weight")
+    if isinstance(weight, Const):
+        return o.linear(b, x, weight, call.optional("bias"))
+    # A matrix that is computed from stored tensors, or from the input.
+    product = o.matmul(b, x, o.turned(b, weight))
+    return product if call["bias"] is None else o.add(b, product, call.tensor("bias"))
 
 
 @handles("aten.mm", "aten.bmm", "aten.matmul")
@@ -90,6 +97,12 @@ def addmm(call: Call) -> Value:
     if isinstance(y, Const) and isinstance(bias, Const) and bias.array.ndim == 1:
         return o.linear(call.b, x, y.with_array(y.array.T, transposed=True), bias)
     return o.add(call.b, o.matmul(call.b, x, y), bias)
+
+
+@handles("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu", "aten.lstm_cell")
+@handles("aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
+def recurrent(call: Call) -> Value:
+    raise Unreadable("growc has no recurrent layers")
 
 
 @handles("aten.embedding")
@@ -134,6 +147,13 @@ def batch_norm(call: Call) -> Value:
     if mean is None or variance is None:
         raise Unreadable("it keeps no running statistics, which growc's batch norm needs")
     momentum = call.get("momentum", 0.1)
+    where = call.b.here.scope or "forward"
+    if not call.get("training", call.get("train", True)) and call.mode != "evaluation":
+        call.b.notes.add(f"the batch norm `{where}` does not train in the module; here it does")
+    elif call.mode == "evaluation" and momentum == 0.0:
+        call.b.notes.add(
+            f"the batch norm `{where}` averages over all batches; here it stands still"
+        )
     found = layers.batch_norm(
         call.b,
         call.tensor("input"),
@@ -206,9 +226,10 @@ POOLS = {
 @handles(*POOLS, *(f"aten.max_pool{rank}d_with_indices" for rank in (1, 2, 3)))
 def pool(call: Call) -> Value:
     kind, rank = POOLS[call.op.removesuffix("_with_indices")]
-    if call.get("divisor_override") is not None:
-        raise Unreadable("it divides by a number of its own")
     kernel = ints(call["kernel_size"], rank)
+    divisor = call.get("divisor_override")
+    if divisor is not None and call["ceil_mode"]:
+        raise Unreadable("it divides by a number of its own, also windows beyond the border")
     given = call.get("stride")
     found = layers.pool(
         call.b,
@@ -219,8 +240,10 @@ def pool(call: Call) -> Value:
         pads=tuple((n, n) for n in ints(call["padding"], rank)),
         dilation=ints(call.get("dilation", 1), rank),
         ceil=bool(call.get("ceil_mode", False)),
-        include_pad=bool(call.get("count_include_pad", True)),
+        include_pad=divisor is not None or bool(call.get("count_include_pad", True)),
     )
+    if divisor is not None:
+        found = o.scale(call.b, found, math.prod(kernel) / divisor)
     return (found, None) if call.op.endswith("_with_indices") else found
 
 

@@ -3,144 +3,183 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import inspect
 import operator
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from ...ir import Graph, GrowcError
 from ...ir.diagnostics import plural
-from ...ir.weights import Foreign
+from ...ir.ops import BatchNorm
+from ...ir.weights import NO_ENTRY, Foreign
 from . import torch_functions as torch_functions  # these three register the handlers
 from . import torch_layers as torch_layers
 from . import torch_shapes as torch_shapes
 from .builder import Builder
 from .naming import Naming, clean
 from .tidy import tidy
-from .torch_call import Call, changes_in_place, handler_of
-from .values import Bound, Const, Hint, Unreadable, Value, batch_number
-
-LEAST_BATCH = 31
-"""The batch is at least this while a module is traced, so that its size is told from others."""
+from .torch_call import Call, Kind, changes_in_place, handler_of
+from .torch_tracing import MODES, Examples, exported, in_mode, line, quiet, run
+from .values import Bound, Const, Hint, Notes, Unreadable, Value, long_axes
 
 
 def from_torch(
     model: nn.Module,
-    example: Tensor | Sequence[Any],
+    example: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
     *,
     name: str | None = None,
     notes: list[str] | None = None,
+    check: bool = True,
 ) -> Graph:
     """Read a PyTorch module as a graph with its weights, through ``torch.export``.
 
-    ``example`` is an input of the module, or a tuple of several: batches of any size, whose first
-    axis is the batch. Their other axes fix the network's shapes; their numbers do not matter.
-    Inputs are called as the parameters of ``forward``. Parameters keep the names of the
-    module's state dict: ``growc.to_torch(graph)`` loads the state dict of ``model``. Tied
-    parameters stay one. The module is not changed, and shares no memory with the graph.
+    ``example`` is an input of the module, a tuple of several, or a dictionary of them by the names
+    of ``forward``'s parameters: batches of any size, whose first axis is the batch. Their other
+    axes fix the network's shapes. Inputs are called as the parameters of ``forward``. Parameters
+    keep the names of the module's state dict: ``growc.to_torch(graph)`` loads the state dict of
+    ``model``. Tied parameters stay one. The module is not changed, and shares no memory with the
+    graph.
 
-    It is read in training mode, so that dropout and batch norms are what they are. What cannot be
-    kept is told in ``notes``, if a list is given.
+    It is read in training mode, so that dropout and batch norms are what they are; where its own
+    code does something else then, as for stochastic depth or auxiliary outputs, as it is in
+    evaluation mode. ``check`` tells these cases: what was read is run on the example, in
+    evaluation mode, beside the module. What cannot be kept is told in ``notes``, if a list is
+    given.
 
     Raises :class:`GrowcError` if the module cannot be traced, or has operators that growc does not
     have: all of them are named at once.
     """
-    examples = (example,) if isinstance(example, Tensor) else tuple(example)
+    if not isinstance(model, nn.Module):
+        raise GrowcError(f"from_torch reads a PyTorch module, not {type(model).__name__}")
+    model = getattr(model, "_orig_mod", model)  # what torch.compile was given
+    examples = Examples.of(example)
     stored = _stored(model)
-    batch = _batch(examples, stored)
-    program = _exported(model, tuple(_with_batch(x, batch) for x in examples))
-    return _Reader(program, stored, batch, name or type(model).__name__, notes).read()
+    batch = examples.batch(stored)
+    failures: dict[str, GrowcError] = {}
+    for mode in MODES:
+        try:
+            program = exported(model, examples.repeated(batch), mode)
+            reader = _Reader(model, program, stored, batch, name or type(model).__name__, mode)
+            graph = reader.read()
+            wrong = disagreement(graph, model, examples, reader.b.notes) if check else None
+            if wrong is not None:
+                raise wrong
+        except GrowcError as error:
+            failures[mode] = error
+            continue
+        if failures:
+            reader.b.notes.add(_why_not(failures["training"], mode))
+        if notes is not None:
+            notes += reader.b.notes.texts
+        return graph
+    # That something differs says less than what it is.
+    raise next((e for e in failures.values() if not isinstance(e, Differs)), failures["training"])
+
+
+class Differs(GrowcError):
+    """What was read computes something else than the module."""
+
+
+def _why_not(failure: GrowcError, mode: str) -> str:
+    how = "without dropout" if mode == "evaluation" else "with the dropout of its parts"
+    reason = failure.diagnostics[0].message
+    return f"read as it is in evaluation mode, {how}: in training mode {reason}"
 
 
 def _stored(model: nn.Module) -> dict[str, Tensor]:
     """Every entry of the state dict, and the buffers that are not in it."""
     found = dict(model.state_dict(keep_vars=True))
     found.update((k, v) for k, v in model.named_buffers(remove_duplicate=False) if k not in found)
+    lazy = [k for k, v in found.items() if is_lazy(v)]
+    if lazy:
+        raise GrowcError(
+            f"`{lazy[0]}` of {type(model).__name__} has no size yet",
+            help="run the module once, so that its lazy layers know their inputs",
+        )
     return {k: v for k, v in found.items() if isinstance(v, Tensor)}
 
 
-def _batch(examples: Sequence[Any], stored: Mapping[str, Tensor]) -> int:
-    taken: set[int] = set()
-    for x in examples:
-        if not isinstance(x, Tensor):
-            raise GrowcError(f"an example is a tensor, not {type(x).__name__}")
-        if x.ndim == 0:
-            raise GrowcError("an example input needs a batch axis, its first")
-        taken.update(x.shape[1:])
-    for value in stored.values():
-        taken.update(value.shape)
-    return batch_number(taken, LEAST_BATCH)
+def disagreement(
+    graph: Graph, model: nn.Module, examples: Examples, notes: Notes
+) -> Differs | None:
+    """What is wrong with a graph that was read from a module, run in evaluation mode."""
+    from ..torch_lowering import to_torch
 
-
-def _with_batch(x: Tensor, batch: int) -> Tensor:
-    """The example with another batch size."""
-    rows = x.detach()[:1] if len(x) else x.new_zeros((1, *x.shape[1:]))
-    return rows.repeat(batch, *(1,) * (x.ndim - 1))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export warns of what does not concern a reader, and logs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-
-
-def _exported(model: nn.Module, examples: tuple[Tensor, ...]) -> ExportedProgram:
-    modes = {module: module.training for module in model.modules()}
-    # Tracing may run the module's own code on buffers such as batch norms' counters.
+    name, batch = type(model).__name__, examples.telling()
     try:
-        model.train()
-        with _quiet():
-            try:
-                return torch.export.export(model, examples)
-            except Exception as first:  # anything that the module's code, or torch, raises
-                try:
-                    model.eval()
-                    return torch.export.export(model, examples)
-                except Exception:
-                    raise GrowcError(
-                        f"{type(model).__name__} cannot be traced by torch.export ({_line(first)})",
-                        help="its forward must not decide by the numbers that it computes; see "
-                        "PyTorch's documentation of torch.export",
-                    ) from first
-    finally:
-        for module, training in modes.items():
-            module.training = training
+        expected = tensors_of(run(model, batch))
+    except Exception as error:  # whatever the module's own code raises
+        notes.add(f"unchecked: in evaluation mode {name} raises {type(error).__name__}")
+        return None
+    ours = to_torch(graph, share=all(a.flags.writeable for a in graph.weights.values()))
+    with torch.no_grad(), in_mode(ours, "evaluation"):
+        inputs = [x.cpu() for x in batch.tensors]
+        found = tensors_of(
+            ours(*(x.float() if x.is_floating_point() else x.long() for x in inputs))
+        )
+    if len(found) != len(expected):
+        return Differs(
+            f"{name} has {plural(len(found), 'output')}, and {len(expected)} in evaluation mode"
+        )
+    for label, a, b in zip(graph.outputs, found, expected, strict=True):
+        wanted = b.cpu().float()
+        b = aligned(wanted, tuple(a.shape))
+        if a.shape != b.shape:
+            return Differs(
+                f"the output `{label}` of {name} was read as {list(a.shape)}, but is "
+                f"{list(wanted.shape)} for a batch of {len(inputs[0])}",
+                help="its shape must not depend on the numbers, and its batch not on other axes",
+            )
+        a, b = a.nan_to_num(), b.nan_to_num()
+        scale = float(b.abs().max()) if b.numel() else 0.0
+        difference = float((a - b).abs().max()) if b.numel() else 0.0
+        # Float32 rounds by some 1e-6 in all; half numbers by a thousand times more.
+        coarse = any(
+            t.dtype in (torch.float16, torch.bfloat16) for t in _numbers_of(model, expected)
+        )
+        if difference > (0.1 if coarse else 1e-3) * scale + 1e-6:
+            return Differs(
+                f"what was read of {name} computes something else than it does in evaluation mode: "
+                f"max |Δ| {difference:.3g} at the output `{label}`, which reaches {scale:.3g}",
+                help="its forward must not depend on the size of the batch or on chance; if it "
+                "does not, this is a bug in growc",
+            )
+    return None
 
 
-def _line(error: Exception) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    text = text or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
+def _numbers_of(model: nn.Module, outputs: Sequence[Tensor]) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+    yield from outputs
 
 
 class _Reader:
     def __init__(
         self,
+        model: nn.Module,
         program: ExportedProgram,
         stored: Mapping[str, Tensor],
         batch: int,
         name: str,
-        notes: list[str] | None,
+        mode: str,
     ) -> None:
-        self.program, self.stored, self.name, self.notes = program, stored, name, notes
+        self.mode = mode
+        self.model, self.program, self.stored, self.name = model, program, stored, name
+        self.persistent = set(model.state_dict())
         self.b = Builder(batch)
         self.values: dict[fx.Node, Any] = {}
+        self.fixed: dict[Bound, fx.Node] = {}
+        """What is computed from stored tensors alone → the node of the program that does it."""
         # One name for each tensor, the first: the others are tied to it.
         self.first: dict[int, str] = {}
         for key, tensor in stored.items():
@@ -149,40 +188,64 @@ class _Reader:
     def read(self) -> Graph:
         self._require_known()
         self._inputs()
-        for node in self.program.graph.nodes:
-            if node.op == "call_function":
-                self._node(node)
+        for node in self._needed():
+            self._node(node)
         self._outputs()
         self.b.graph.name = clean(self.name).replace(".", "_") or "net"
         tidy(self.b)
         naming = Naming(self.b.graph, self.b.hints, self.b.sources)
         graph = naming.renamed()
         graph.weights.foreign = self._foreign(naming)
-        if self.notes is not None:
-            self.notes += self.b.notes.texts
         return graph
 
     # ---- what there is
 
+    def _needed(self) -> list[fx.Node]:
+        """The calls that an output needs: not those that only assert something."""
+        needed: set[fx.Node] = set()
+        for node in reversed(self.program.graph.nodes):
+            in_place = node.op == "call_function" and changes_in_place(str(node.target))
+            if node.op == "output" or in_place or node in needed:
+                needed.add(node)
+                needed.update(node.all_input_nodes)
+        return [n for n in self.program.graph.nodes if n.op == "call_function" and n in needed]
+
     def _require_known(self) -> None:
         """Take apart what growc does not know; raise one error that names what is left of it."""
+        table: Any = torch.export.default_decompositions()
         strange = self._strange()
         if strange:
-            table: Any = torch.export.default_decompositions()
-            some = {op: table[op] for op in strange if op in table}
-            with _quiet(), contextlib.suppress(Exception):  # the error below says what is missing
-                self.program = self.program.run_decompositions(some)
-            strange = self._strange()
-        if strange:
-            listed = "; ".join(
-                f"{op} in {_places(nodes)}"
-                for op, nodes in sorted((str(op), nodes) for op, nodes in strange.items())
-            )
-            count = sum(map(len, strange.values()))
-            raise GrowcError(
-                f"growc cannot read {plural(count, 'call')} of {self.name}: {listed}",
-                help="write these parts of the module with other operators",
-            )
+            before = self.program
+            self._take_apart({op: table[op] for op in strange if op in table})
+            if self._strange():
+                # Named are the module's own operators, not what they are made of.
+                strange = self._hopeless(before, strange, table)
+                count = sum(map(len, strange.values()))
+                listed = "; ".join(
+                    f"{op} in {self._places(nodes)}"
+                    for op, nodes in sorted((str(op), nodes) for op, nodes in strange.items())
+                )
+                raise GrowcError(
+                    f"growc cannot read {plural(count, 'call')} of {self.name}: {listed}",
+                    help="write these parts of the module with other operators",
+                )
+
+    def _take_apart(self, table: Mapping[Any, Any]) -> None:
+        with quiet(), contextlib.suppress(Exception):  # what is missing is told anyway
+            self.program = self.program.run_decompositions(dict(table))
+
+    def _hopeless(
+        self, program: ExportedProgram, strange: dict[Any, list[fx.Node]], table: Any
+    ) -> dict[Any, list[fx.Node]]:
+        """Those of the operators that growc cannot read when they are taken apart either."""
+        found = {}
+        for op, nodes in strange.items():
+            self.program = program
+            if op in table:
+                self._take_apart({op: table[op]})
+            if op not in table or not self._strange().keys() <= strange.keys() - {op}:
+                found[op] = nodes
+        return found or strange
 
     def _strange(self) -> dict[Any, list[fx.Node]]:
         found: dict[Any, list[fx.Node]] = {}
@@ -195,13 +258,44 @@ class _Reader:
         for node in self.program.graph.nodes:
             if node.op == "placeholder" and node.name not in inputs:
                 known.add(node)
-            if node.op != "call_function":
-                continue
+        for node in self._needed():
             if all(n in known for n in node.all_input_nodes):
                 known.add(node)
-            elif node.target is not operator.getitem and handler_of(str(node.target)) is None:
+            elif getattr(node.target, "__module__", "") == "_operator":
+                continue  # getitem, or arithmetic with sizes
+            elif handler_of(str(node.target)) is None:
                 found.setdefault(node.target, []).append(node)
         return found
+
+    def _places(self, nodes: Sequence[fx.Node]) -> str:
+        """The modules that calls lie in."""
+        paths = Counter(_hint(node).scope or "" for node in nodes)
+        shown = []
+        for path, n in paths.items():
+            place = f"`{path}` ({self._class(path)})" if path else "`forward`"
+            shown.append(place + (f" {n} times" if n > 1 else ""))
+        rest = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        return ", ".join(shown[:5]) + rest
+
+    def _class(self, path: str) -> str:
+        try:
+            return type(self.model.get_submodule(path)).__name__
+        except AttributeError:
+            return "module"
+
+    def _help(self, node: fx.Node) -> str | None:
+        """What to do about it, where the module that a call lies in tells."""
+        path = _hint(node).scope or ""
+        while True:
+            with contextlib.suppress(AttributeError):
+                if getattr(self.model.get_submodule(path), "batch_first", None) is False:
+                    return (
+                        "growc takes the first axis of every input as the batch: make it with "
+                        "batch_first=True, or transpose around it"
+                    )
+            if not path:
+                return None
+            path = path.rpartition(".")[0]
 
     # ---- inputs
 
@@ -240,7 +334,8 @@ class _Reader:
             whole, index = node.args
             assert isinstance(whole, fx.Node)
             assert isinstance(index, int)
-            self.values[node] = self.values[whole][index]
+            found = self.values[whole]
+            self._keep(node, None if found is None else found[index])
             return
         target: Any = node.target
         args = pytree.tree_map(self._value, (node.args, node.kwargs))
@@ -250,20 +345,74 @@ class _Reader:
         constant = not any(isinstance(v, Bound) for v in tensors)
         layout = any(v.trainable for v in tensors if isinstance(v, Const)) and handler is not None
         try:
+            if constant and torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+                raise Unreadable("it draws random numbers")
             if constant and (not layout or not tensors):
-                self.values[node] = self._evaluated(target, *args)
-            else:
-                assert handler is not None
+                found = self._evaluated(target, *args)
+            elif handler is not None:
                 called, handle = handler
-                self.values[node] = handle(Call(called, _named(target, *args), self.b))
+                found = handle(self._call(called, node, args))
+            else:
+                found = self._frozen(node)
         except Unreadable as error:
-            raise GrowcError(f"growc cannot read {target} in {_places([node])}: {error}") from None
+            raise GrowcError(
+                f"growc cannot read {target} in {self._places([node])}: {error}",
+                help=self._help(node),
+            ) from None
+        self._keep(node, found)
         first = node.args[0] if node.args else None
         if changes_in_place(str(target)) and isinstance(first, fx.Node):
-            self.values[first] = self.values[node]
+            if first.op == "placeholder" and isinstance(found, (Bound, Const)):
+                self._tell_of_change(first)
+            self._keep(first, found)
+
+    def _keep(self, node: fx.Node, value: Any) -> None:
+        self.values[node] = value
+        if isinstance(value, Bound) and value.batch is None:
+            self.fixed.setdefault(value, node)
+
+    def _call(self, called: str, node: fx.Node, args: Any) -> Call:
+        given = _named(node.target, node.args, node.kwargs)
+        kinds = {key: kind for key, arg in given.items() if (kind := _kind(arg)) is not None}
+        named = _named(node.target, *args)
+        result = _kind(node) or "float"
+        return Call(called, named, self.b, kinds, result, self.mode, self._worked_out)
+
+    def _tell_of_change(self, place: fx.Node) -> None:
+        """A buffer that the module writes into, other than a batch norm's."""
+        for spec in self.program.graph_signature.input_specs:
+            target = spec.target or ""
+            here = getattr(spec.arg, "name", "") == place.name and spec.kind == InputKind.BUFFER
+            if here and not target.endswith("num_batches_tracked"):
+                self.b.notes.add(f"the module changes its buffer `{target}`; the network does not")
 
     def _value(self, arg: Any) -> Any:
         return self.values[arg] if isinstance(arg, fx.Node) else arg
+
+    def _worked_out(self, value: Bound) -> Const | None:
+        """The numbers of what depends on no input."""
+        node = self.fixed.get(value)
+        return None if node is None else self._frozen(node)
+
+    def _frozen(self, node: fx.Node) -> Const:
+        """What PyTorch computes for a node that depends on no input. Raises :class:`Unreadable`."""
+        found = self._numbers(node)
+        if not isinstance(found, Tensor):
+            raise Unreadable("its constant result cannot be worked out")
+        return _const(found, None, trainable=False)
+
+    def _numbers(self, node: fx.Node) -> Any:
+        value = self.values.get(node)
+        if isinstance(value, Const):
+            return torch.from_numpy(np.array(value.array))
+        if isinstance(value, Bound) and (value.batch is not None or node.op != "call_function"):
+            raise Unreadable("it depends on an input")
+        target: Any = node.target
+        args, kwargs = pytree.tree_map(
+            lambda arg: self._numbers(arg) if isinstance(arg, fx.Node) else arg,
+            (node.args, node.kwargs),
+        )
+        return _computed(target, args, kwargs)
 
     def _evaluated(self, target: Any, args: Any, kwargs: Any) -> Value:
         """What depends on no input is worked out by PyTorch itself."""
@@ -272,14 +421,7 @@ class _Reader:
             return torch.from_numpy(np.array(value.array)) if isinstance(value, Const) else value
 
         given = pytree.tree_map(tensor, (args, kwargs))
-        keywords = {k: v for k, v in given[1].items() if k not in ("device", "pin_memory")}
-        try:
-            with torch.no_grad(), _quiet():
-                found = target(*given[0], **keywords)
-        except Exception as error:  # whatever the operator raises
-            raise Unreadable(
-                f"its constant result cannot be worked out ({_line(error)})"
-            ) from error
+        found = _computed(target, given[0], given[1])
         same = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Const)]
 
         def const(value: Any) -> Any:
@@ -292,6 +434,8 @@ class _Reader:
                     known.array, array, equal_nan=array.dtype.kind == "f"
                 ):
                     return known
+                if _seen_otherwise(known.array, array):
+                    return known.viewed(array)
             return Const(array)
 
         if isinstance(found, (list, tuple)):
@@ -302,19 +446,33 @@ class _Reader:
 
     def _outputs(self) -> None:
         specs = self.program.graph_signature.output_specs
-        names = [s.arg.name for s in specs if s.kind == OutputKind.USER_OUTPUT]
+        found = [s.arg for s in specs if s.kind == OutputKind.USER_OUTPUT]
         by_name = {n.name: n for n in self.program.graph.nodes}
-        for name, label in zip(names, self._labels(len(names)), strict=True):
-            value = self.values.get(by_name[name])
-            if isinstance(value, Const):
-                raise GrowcError(f"the output `{label}` does not depend on an input")
+        for arg, label in zip(found, self._labels(len(found)), strict=True):
+            node = by_name.get(arg.name)
+            if node is None:
+                constant = getattr(arg, "value", None)
+                if constant is not None:
+                    self.b.notes.add(f"the output `{label}` is always {constant}; it is left out")
+                continue
+            value = self.values.get(node)
+            if isinstance(value, Const) or (isinstance(value, Bound) and value.batch is None):
+                raise GrowcError(
+                    f"the output `{label}` of {self.name} does not depend on an input",
+                    help="leave it out of what forward returns",
+                )
             if not isinstance(value, Bound):
-                raise GrowcError(f"the output `{label}` is not a tensor")
+                raise GrowcError(f"the output `{label}` of {self.name} is not a tensor")
+            kind = _kind(node)
+            if kind != "float" and value.dtype == "f32":
+                self.b.notes.add(f"the output `{label}` is float32 now, not {kind}")
             try:
                 self.b.output(label, value)
             except Unreadable as error:
-                raise GrowcError(f"growc cannot read the output `{label}`: {error}") from None
-        if not names:
+                raise GrowcError(
+                    f"growc cannot read the output `{label}` of {self.name}: {error}"
+                ) from None
+        if not self.b.graph.outputs:
             raise GrowcError(f"{self.name} has no output that is a tensor")
 
     def _labels(self, count: int) -> list[str]:
@@ -339,29 +497,53 @@ class _Reader:
         parts = self._parts(naming)
         foreign: dict[str, Foreign] = {}
         forgotten: list[str] = []
+        counted = self._counters(parts)
         for name, tensor in self.stored.items():
-            if name not in self.program.state_dict and not isinstance(tensor, nn.Parameter):
-                continue  # a buffer that is in no state dict
+            if name not in self.persistent:
+                continue
             found = parts.get(self.first[id(tensor)], Foreign(()))
             if name.endswith("num_batches_tracked"):
-                if name.rpartition(".")[0] not in naming.found.values():
-                    foreign[name] = found
+                found = counted.get(name, found)
             elif not found.names:
                 forgotten.append(name)
-                foreign[name] = found
-            elif found != Foreign((name,)):
+            if found != Foreign((name,)):
                 foreign[name] = found
         shared = {key for node in naming.graph for key in node.shared.values()}
         targets = {name for here in foreign.values() for name in here.names}
         for key in targets | {naming.keys[key] for key in shared}:
             if parts.get(key) == Foreign((key,)):
                 foreign.setdefault(key, Foreign((key,)))
+        own = self._own(naming, foreign)
+        if own:
+            foreign[NO_ENTRY] = Foreign(own)
         if forgotten:
             self.b.notes.add(
                 f"the network does not compute with {plural(len(forgotten), 'stored tensor')} as "
                 f"it is: {', '.join(forgotten[:5])}" + (", …" if len(forgotten) > 5 else "")
             )
         return foreign
+
+    def _counters(self, parts: Mapping[str, Foreign]) -> dict[str, Foreign]:
+        """The counters of batch norms, which are beside their running means."""
+        found = {}
+        for name, here in parts.items():
+            if name.endswith("running_mean") and len(here.names) == 1:
+                there, ours = (n.removesuffix("running_mean") for n in (name, here.names[0]))
+                found[f"{there}num_batches_tracked"] = Foreign((f"{ours}num_batches_tracked",))
+        return found
+
+    def _own(self, naming: Naming, foreign: Mapping[str, Foreign]) -> tuple[str, ...]:
+        """What the network has stored, and no entry of the module's state dict is."""
+        graph = naming.graph
+        counters = [
+            f"{naming.found[node.name]}.num_batches_tracked"
+            for node in graph
+            if isinstance(node.op, BatchNorm)
+        ]
+        taken = {name for here in foreign.values() for name in here.names}
+        taken |= self.persistent - foreign.keys()
+        ours = [naming.keys[key] for key in graph.parameters()]
+        return tuple(name for name in (*ours, *counters) if name not in taken)
 
     def _parts(self, naming: Naming) -> dict[str, Foreign]:
         """Name of a stored tensor → the parameters that are all of it."""
@@ -408,25 +590,63 @@ def _hint(node: fx.Node) -> Hint:
     return Hint(scope=path)
 
 
-def _places(nodes: Sequence[fx.Node]) -> str:
-    """The modules that calls lie in."""
-    paths = Counter(_hint(node).scope or "forward" for node in nodes)
-    shown = [f"`{path}`" + (f" ({n} times)" if n > 1 else "") for path, n in paths.items()]
-    rest = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-    return ", ".join(shown[:5]) + rest
+def _kind(node: Any) -> Kind | None:
+    """``bool``, ``int`` or ``float``, for a tensor of the program, or the first of several."""
+    if not isinstance(node, fx.Node):
+        return None
+    value = node.meta.get("val")
+    if isinstance(value, (list, tuple)):
+        value = next(iter(value), None)
+    if not isinstance(value, Tensor):
+        return None
+    if value.dtype == torch.bool:
+        return "bool"
+    return "float" if value.dtype.is_floating_point else "int"
 
 
-def run_module(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+def _computed(target: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Raises :class:`Unreadable` for what PyTorch refuses."""
+    keywords = {k: v for k, v in kwargs.items() if k not in ("device", "pin_memory")}
+    try:
+        with torch.no_grad(), quiet():
+            return target(*args, **keywords)
+    except Exception as error:  # whatever the operator raises
+        raise Unreadable(f"its constant result cannot be worked out ({line(error)})") from error
+
+
+def _seen_otherwise(known: NDArray[Any], array: NDArray[Any]) -> bool:
+    """Whether an array is another but for axes of size 1."""
+    return (
+        known.dtype == array.dtype
+        and long_axes(known.shape) == long_axes(array.shape)
+        and np.array_equal(known.reshape(-1), array.reshape(-1))
+    )
+
+
+def run_module(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Tensor]:
     """The outputs of a module in evaluation mode, in the order of the graph that is read from it.
 
-    Leaves the module in the mode that it was in.
+    ``inputs`` are called as the graph's. The module is left as it was.
     """
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad():
-            found = model(*inputs)
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return [leaf for leaf in pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
+    known = inspect.signature(model.forward).parameters
+    by_name = all(name in known and known[name].kind in NAMED for name in inputs)
+    examples = Examples((), inputs) if by_name else Examples(tuple(inputs.values()), {})
+    return tensors_of(run(model, examples))
+
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def tensors_of(outputs: Any) -> list[Tensor]:
+    """The tensors of a nest of tuples and dictionaries."""
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def aligned(found: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The module's output with its batch as first axis, as it is in the graph's of this shape."""
+    if tuple(found.shape) != shape:
+        for axis in range(1, found.ndim):
+            moved = found.movedim(axis, 0)
+            if tuple(moved.shape) == shape:
+                return moved
+    return found

@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...ir import ops
 from . import layers
 from . import operations as o
 from .onnx_shapes import whole
 from .torch_call import Call, handles, ints
-from .values import Bound, Const, Unreadable, Value
+from .values import Bound, Const, Unreadable, Value, long_axes
 
 
 def reshaped(call: Call, x: Any, target: Sequence[int]) -> Value:
     """A stored tensor that is learned becomes a node, so that it stays what it is stored as."""
+    if isinstance(x, Const) and long_axes(x.shape) == long_axes(target):
+        return x.viewed(x.array.reshape(tuple(target)))
     source = o.bound(call.b, x)
     return call.b.reshape(source, target)
 
@@ -66,8 +69,11 @@ def unsqueeze(call: Call) -> Value:
 
 
 @handles("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.t", "aten.mT")
+@handles("aten.numpy_T", "aten.matrix_H", "aten.adjoint")
 def transpose(call: Call) -> Value:
     rank = call.rank()
+    if call.op == "aten.numpy_T":
+        return permuted(call, list(range(rank))[::-1])
     a = call.get("dim0", call.get("axis0", 0 if call.op == "aten.t" else -2))
     z = call.get("dim1", call.get("axis1", 1 if call.op == "aten.t" else -1))
     order = list(range(rank))
@@ -96,6 +102,10 @@ def permuted(call: Call, order: list[int]) -> Value:
     x = call.tensor()
     if isinstance(x, Const) and order == [1, 0]:
         return x.with_array(x.array.T, transposed=True)
+    if isinstance(x, Const):
+        long = [axis for axis in order if x.shape[axis] > 1]
+        if long == sorted(long):
+            return x.viewed(x.array.transpose(order))
     return call.b.transpose(o.bound(call.b, x), order)
 
 
@@ -133,6 +143,12 @@ def repeat(call: Call) -> Value:
 def cat(call: Call) -> Value:
     values = [v for v in call["tensors"] if v is not None]
     return o.concat(call.b, values, call.get("dim", 0))
+
+
+@handles("aten.hstack")
+def hstack(call: Call) -> Value:
+    values = [o.bound(call.b, v) for v in call["tensors"]]
+    return o.concat(call.b, values, min(1, values[0].rank - 1))
 
 
 @handles("aten.stack")
@@ -211,20 +227,132 @@ def index_select(call: Call) -> Value:
 @handles("aten.index")
 def index(call: Call) -> Value:
     given = [(i, v) for i, v in enumerate(call["indices"]) if v is not None]
-    if len(given) != 1:
-        raise Unreadable("it takes numbers by several indices")
-    axis, where = given[0]
     table = call.tensor()
+    if len(given) != 1:
+        return _indexed(call, table, dict(given))
+    axis, where = given[0]
     if isinstance(where, Bound):
         if axis or not isinstance(table, Const) or table.array.ndim != 2:
             raise Unreadable("its indices depend on the input")
         return o.embedding(call.b, where, table)
     numbers = o.const(where, "indices")
     if numbers.array.dtype == np.bool_:
+        if numbers.array.ndim != 1:
+            raise Unreadable("it takes numbers by a mask of several axes")
         numbers = Const(np.flatnonzero(numbers.array))
     taken = o.take(call.b, table, axis, numbers.ints())
     old = taken.real(call.b.batch)
     return call.b.reshape(taken, (*old[:axis], *numbers.shape, *old[axis + 1 :]))
+
+
+def _indexed(call: Call, table: Bound | Const, given: dict[int, Any]) -> Value:
+    """x[:, i, j]: several neighbouring axes at once, by constants."""
+    b, axes = call.b, sorted(given)
+    arrays = [o.const(given[axis], "indices").array for axis in axes]
+    if axes != list(range(axes[0], axes[0] + len(axes))) or any(
+        not np.issubdtype(a.dtype, np.integer) for a in arrays
+    ):
+        raise Unreadable("it takes numbers by several indices that are no neighbours")
+    old = call.shape()
+    sizes = old[axes[0] : axes[-1] + 1]
+    numbers = np.broadcast_arrays(*arrays)
+    flat = np.ravel_multi_index(
+        tuple(n % size for n, size in zip(numbers, sizes, strict=True)), sizes
+    )
+    merged = b.reshape(o.bound(b, table), (*old[: axes[0]], math.prod(sizes), *old[axes[-1] + 1 :]))
+    taken = o.take(b, merged, axes[0], [int(i) for i in flat.reshape(-1)])
+    return b.reshape(taken, (*old[: axes[0]], *flat.shape, *old[axes[-1] + 1 :]))
+
+
+@handles("aten.unfold")
+def unfold(call: Call) -> Value:
+    """Windows along an axis; what is in a window becomes the last axis."""
+    b, x = call.b, call.bound()
+    axis, size, step = call["dimension"] % x.rank, call["size"], call["step"]
+    old = x.real(b.batch)
+    count = (old[axis] - size) // step + 1
+    taken = o.take(b, x, axis, [i * step + j for i in range(count) for j in range(size)])
+    windows = b.reshape(taken, (*old[:axis], count, size, *old[axis + 1 :]))
+    order = [i for i in range(windows.rank) if i != axis + 1]
+    return b.transpose(windows, [*order, axis + 1])
+
+
+@handles("aten.im2col")
+def im2col(call: Call) -> Value:
+    """Windows over two axes: [channels · taps, places]."""
+    b, x = call.b, b_plain(call)
+    kernel, dilation, padding, stride = (
+        ints(call[name], 2) for name in ("kernel_size", "dilation", "padding", "stride")
+    )
+    x = o.pad(b, x, [(0, 0), (0, 0), *((p, p) for p in padding)], 0.0, "constant")
+    sizes = []
+    for i, axis in enumerate((2, 3)):
+        span = dilation[i] * (kernel[i] - 1) + 1
+        count = (x.real(b.batch)[axis] - span) // stride[i] + 1
+        taps = [
+            tap * dilation[i] + at * stride[i] for tap in range(kernel[i]) for at in range(count)
+        ]
+        x = o.take(b, x, axis, taps)
+        sizes += [kernel[i], count]
+    first = x.real(b.batch)[:2]
+    apart = b.transpose(b.reshape(x, (*first, *sizes)), [0, 1, 2, 4, 3, 5])
+    return b.reshape(apart, (first[0], first[1] * math.prod(kernel), sizes[1] * sizes[3]))
+
+
+def b_plain(call: Call) -> Bound:
+    return call.b.plain(call.bound(), "operand")
+
+
+@handles("aten.diagonal")
+def diagonal(call: Call) -> Value:
+    b, x = call.b, call.bound()
+    first, second = (call[name] % x.rank for name in ("dim1", "dim2"))
+    old = x.real(b.batch)
+    if old[first] != old[second] or call["offset"]:
+        raise Unreadable("growc reads the main diagonal of square matrices alone")
+    rest = [i for i in range(x.rank) if i not in (first, second)]
+    x = b.transpose(x, [*rest, first, second])
+    flat = b.reshape(x, (*(old[i] for i in rest), old[first] ** 2))
+    return o.cut(b, flat, flat.rank - 1, 0, None, old[first] + 1)
+
+
+@handles("aten.slice_scatter", "aten.select_scatter")
+def scatter(call: Call) -> Value:
+    """A tensor of which a part is replaced by another."""
+    b, axis, source = call.b, call.get("dim", 0) % call.rank(), call.tensor("src")
+    size = call.shape()[axis]
+    if call.op == "aten.select_scatter":
+        index = call["index"] % size
+        numbers = range(index, index + 1)
+        source = o.unsqueeze(b, o.bound(b, source), [axis])
+    else:
+        numbers = range(*slice(call.get("start"), call.get("end"), call["step"]).indices(size))
+    if numbers.step != 1:
+        raise Unreadable("it writes into a part with gaps")
+    if len(numbers) == size:
+        return source
+    before, after = (
+        _part(call, axis, *ends) for ends in ((0, numbers.start), (numbers.stop, size))
+    )
+    return o.concat(b, [x for x in (before, source, after) if x is not None], axis)
+
+
+def _part(call: Call, axis: int, start: int, stop: int) -> Bound | Const | None:
+    x = call.tensor()
+    if start == stop:
+        return None
+    if isinstance(x, Const):
+        return Const(np.take(x.array, range(start, stop), axis))
+    return o.cut(call.b, x, axis, start, stop)
+
+
+@handles("aten.copy", "aten.fill")
+def copy(call: Call) -> Value:
+    """Another tensor's numbers in the shape of this."""
+    value = call.get("src", call.get("value"))
+    if not isinstance(value, (Bound, Const)):
+        value = Const(np.array(value, np.float32))
+    return o.expand(call.b, value, call.shape())
 
 
 @handles("aten.flip")
@@ -320,6 +448,8 @@ def upsample(call: Call) -> Value:
         sizes = [math.floor(n * r) for n, r in zip(old, ratios, strict=True)]
     if len(sizes) != rank:
         raise Unreadable("its sizes do not fit its operand")
+    if kind.endswith("_aa"):
+        return _filtered(call, kind, old, list(sizes), ratios)
     coordinates, rounding = "half_pixel", "floor"
     if mode == "nearest":
         coordinates = "asymmetric"
@@ -336,6 +466,32 @@ def upsample(call: Call) -> Value:
         coordinates,
         rounding,
         list(ratios) if ratios is not None else None,
-        antialias=kind.endswith("_aa"),
-        cubic=-0.5 if kind == "bicubic2d_aa" else -0.75,
     )
+
+
+def _filtered(
+    call: Call, kind: str, old: Sequence[int], sizes: Sequence[int], ratios: Any
+) -> Value:
+    """PyTorch's antialiasing leaves out what is beyond the border, unlike ONNX's: each axis is
+    multiplied by the matrix of what PyTorch makes of it."""
+    from torch.nn.functional import interpolate
+
+    b, x = call.b, b_plain(call)
+    matrices = []
+    for axis, (n, m) in enumerate(zip(old, sizes, strict=True)):
+        # One row for each example; of channels or of the other axis a single one confuses PyTorch.
+        rows = torch.eye(n, dtype=torch.float64)
+        rows = rows[:, None, :, None] if axis == 0 else rows[:, None, None]
+        lines = rows.expand(n, 2, *((n, 2) if axis == 0 else (2, n))).contiguous()
+        size = (m, 2) if axis == 0 else (2, m)
+        how: dict[str, Any] = {"size": size}
+        if ratios is not None:
+            how = {"scale_factor": (ratios[0], 1.0) if axis == 0 else (1.0, ratios[1])}
+        corners = bool(call.get("align_corners", False))
+        mode = "bicubic" if "cubic" in kind else "bilinear"
+        found = interpolate(lines, mode=mode, align_corners=corners, antialias=True, **how)
+        single = found[:, 0, :, 0] if axis == 0 else found[:, 0, 0]
+        matrices.append(Const(single.numpy().astype(np.float32)))
+    down, across = matrices
+    wide = o.matmul(b, x, b.free(across))
+    return o.matmul(b, b.free(down.with_array(down.array.T)), wide)

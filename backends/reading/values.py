@@ -9,6 +9,7 @@ that only moves the batch, or a reshape that only merges it, leaves no trace in 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +37,8 @@ class Const:
     changed: bool = False
     rows: tuple[int, int] | None = None
     """The part of the stored tensor's first axis that it is; None for all of it."""
+    origin: Const | None = None
+    """The stored tensor as it was, if this is it but for axes of size 1."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,6 +63,14 @@ class Const:
         changed = self.changed or not transposed
         swapped = self.transposed != transposed
         return Const(array, self.name, self.trainable, swapped, changed, self.rows)
+
+    def viewed(self, array: NDArray[Any]) -> Const:
+        """The same numbers in the same order, with other axes of size 1."""
+        origin = self.origin or self
+        if origin.shape == array.shape:
+            return origin
+        seen = self.with_array(array)
+        return seen if origin.name is None or origin.changed else replace(seen, origin=origin)
 
     def part(self, start: int, stop: int) -> Const:
         """Some rows, for instance of the packed weights of several layers."""
@@ -160,6 +171,11 @@ def batch_number(taken: set[int], least: int = 127) -> int:
 
 def _is_prime(n: int) -> bool:
     return all(n % d for d in range(3, math.isqrt(n) + 1, 2))
+
+
+def long_axes(shape: Sequence[int]) -> list[int]:
+    """The sizes that are not 1."""
+    return [n for n in shape if n != 1]
 
 
 def same_slices(array: NDArray[Any], axis: int) -> bool:

@@ -59,6 +59,7 @@ class LayerNorm(Op):
     dims: int = attr(Int(1), 1, doc="how many of the last axes are normalized together")
     eps: float = attr(Float(0.0, open=True), 1e-5, doc="added to the variance")
     affine: bool = attr(Bool(), True, doc="whether it has a learned scale and shift")
+    bias: bool = attr(Bool(), True, doc="whether there is a shift beside the scale")
 
     def infer(self, *operands: TensorType) -> TensorType:
         (x,) = operands
@@ -67,7 +68,10 @@ class LayerNorm(Op):
         return x
 
     def params(self, *operands: TensorType) -> tuple[ParamSpec, ...]:
-        return _scale_and_shift(operands[0].shape[-self.dims :]) if self.affine else ()
+        if not self.affine:
+            return ()
+        scale, shift = _scale_and_shift(operands[0].shape[-self.dims :])
+        return (scale, shift) if self.bias else (scale,)
 
 
 @register

@@ -1,0 +1,43 @@
+"""Every operator of PyTorch that is read, in small modules: the same function, gradients, names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import growc
+from growc.backends.reading import torch_model
+from growc.backends.reading.torch_call import HANDLERS
+
+from .torch_cases import CASES, batch_of
+from .torch_reading import compare, lively, read
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name: str) -> None:
+    case = CASES[name]
+    torch.manual_seed(0)
+    model = lively(case.make())
+    notes: list[str] = []
+    graph = read(model, tuple(batch_of(case.inputs, 2, torch.float32, seed=9)), notes=notes)
+    compare(model, graph, case.inputs, case.tolerance, train=case.train)
+
+
+ELSEWHERE = {}
+
+
+def test_every_handler_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    met = set()
+    find = torch_model.handler_of
+
+    def noted(target: str) -> object:
+        found = find(target)
+        if found is not None:
+            met.add(found[0])
+        return found
+
+    monkeypatch.setattr(torch_model, "handler_of", noted)
+    for case in CASES.values():
+        model = case.make()
+        growc.from_torch(model, tuple(batch_of(case.inputs, 2, torch.float32)), check=False)
+    assert HANDLERS.keys() - met == set(ELSEWHERE)
