@@ -17,7 +17,7 @@ from ..ir.weights import Mask, generator
 from .additions import Addition, NodeName
 from .base import Found, Place, Refusal, register
 from .r2r import fresh_scope
-from .widening import is_layer
+from .widening import is_layer, mixes
 
 Indices = NDArray[np.intp]
 
@@ -67,10 +67,14 @@ class NewConnection(Addition):
     )
 
     def find(self, graph: Graph) -> Found:
-        layers = [node for node in graph if is_layer(node.op)]
+        layers = [node for node in graph if mixes(node.op)]
         if self.source is not None:
             before = _with_ancestors(graph, self.source)
-            beside = [self._beside(graph, node, self.source, before) for node in layers]
+            beside = [
+                self._beside(graph, node, self.source, before)
+                for node in layers
+                if is_layer(node.op)
+            ]
             return Found("layer", beside)
         places = {node.name: self._missing(graph, node) for node in layers}
         masked = [p for name, p in places.items() if _masks(graph, name)]
