@@ -64,7 +64,7 @@ def compare_with_module(
     """
     import torch
 
-    from ..backends.reading.torch_model import aligned, run_module
+    from ..backends.reading.torch_checking import aligned, run_module
 
     inputs = random_inputs(graph, seed, batch)
     device = next((p.device for p in model.parameters()), None)

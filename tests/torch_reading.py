@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import growc
-from growc.backends.reading.torch_model import aligned
+from growc.backends.reading.torch_checking import aligned
 from growc.grammar import dumps, loads
 from growc.ir import Graph, check_invariants
 

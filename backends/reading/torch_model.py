@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from torch.utils import _pytree as pytree
 
 from ...ir import Graph, GrowcError
 from ...ir.diagnostics import plural
-from ...ir.ops import BatchNorm
-from ...ir.weights import NO_ENTRY, Foreign
 from . import torch_functions as torch_functions  # these three register the handlers
 from . import torch_layers as torch_layers
 from . import torch_shapes as torch_shapes
@@ -29,8 +26,10 @@ from .builder import Builder
 from .naming import Naming, clean
 from .tidy import tidy
 from .torch_call import Call, Kind, changes_in_place, handler_of
-from .torch_tracing import MODES, Examples, exported, in_mode, line, quiet, run
-from .values import Bound, Const, Hint, Notes, Unreadable, Value, long_axes
+from .torch_checking import Differs, disagreement
+from .torch_entries import Entries
+from .torch_tracing import MODES, Examples, exported, line, quiet
+from .values import Bound, Const, Hint, Unreadable, Value, long_axes
 
 
 def from_torch(
@@ -86,10 +85,6 @@ def from_torch(
     raise next((e for e in failures.values() if not isinstance(e, Differs)), failures["training"])
 
 
-class Differs(GrowcError):
-    """What was read computes something else than the module."""
-
-
 def _why_not(failure: GrowcError, mode: str) -> str:
     how = "without dropout" if mode == "evaluation" else "with the dropout of its parts"
     reason = failure.diagnostics[0].message
@@ -107,60 +102,6 @@ def _stored(model: nn.Module) -> dict[str, Tensor]:
             help="run the module once, so that its lazy layers know their inputs",
         )
     return {k: v for k, v in found.items() if isinstance(v, Tensor)}
-
-
-def disagreement(
-    graph: Graph, model: nn.Module, examples: Examples, notes: Notes
-) -> Differs | None:
-    """What is wrong with a graph that was read from a module, run in evaluation mode."""
-    from ..torch_lowering import to_torch
-
-    name, batch = type(model).__name__, examples.telling()
-    try:
-        expected = tensors_of(run(model, batch))
-    except Exception as error:  # whatever the module's own code raises
-        notes.add(f"unchecked: in evaluation mode {name} raises {type(error).__name__}")
-        return None
-    ours = to_torch(graph, share=all(a.flags.writeable for a in graph.weights.values()))
-    with torch.no_grad(), in_mode(ours, "evaluation"):
-        inputs = [x.cpu() for x in batch.tensors]
-        found = tensors_of(
-            ours(*(x.float() if x.is_floating_point() else x.long() for x in inputs))
-        )
-    if len(found) != len(expected):
-        return Differs(
-            f"{name} has {plural(len(found), 'output')}, and {len(expected)} in evaluation mode"
-        )
-    for label, a, b in zip(graph.outputs, found, expected, strict=True):
-        wanted = b.cpu().float()
-        b = aligned(wanted, tuple(a.shape))
-        if a.shape != b.shape:
-            return Differs(
-                f"the output `{label}` of {name} was read as {list(a.shape)}, but is "
-                f"{list(wanted.shape)} for a batch of {len(inputs[0])}",
-                help="its shape must not depend on the numbers, and its batch not on other axes",
-            )
-        a, b = a.nan_to_num(), b.nan_to_num()
-        scale = float(b.abs().max()) if b.numel() else 0.0
-        difference = float((a - b).abs().max()) if b.numel() else 0.0
-        # Float32 rounds by some 1e-6 in all; half numbers by a thousand times more.
-        coarse = any(
-            t.dtype in (torch.float16, torch.bfloat16) for t in _numbers_of(model, expected)
-        )
-        if difference > (0.1 if coarse else 1e-3) * scale + 1e-6:
-            return Differs(
-                f"what was read of {name} computes something else than it does in evaluation mode: "
-                f"max |Δ| {difference:.3g} at the output `{label}`, which reaches {scale:.3g}",
-                help="its forward must not depend on the size of the batch or on chance; if it "
-                "does not, this is a bug in growc",
-            )
-    return None
-
-
-def _numbers_of(model: nn.Module, outputs: Sequence[Tensor]) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
-    yield from outputs
 
 
 class _Reader:
@@ -195,7 +136,8 @@ class _Reader:
         tidy(self.b)
         naming = Naming(self.b.graph, self.b.hints, self.b.sources)
         graph = naming.renamed()
-        graph.weights.foreign = self._foreign(naming)
+        entries = Entries(self.stored, self.persistent, self.first, naming, self.b.notes)
+        graph.weights.foreign = entries.foreign()
         return graph
 
     # ---- what there is
@@ -490,78 +432,6 @@ class _Reader:
             labels.append(label if not label.lstrip("_").isdigit() else f"output{label}")
         return labels
 
-    # ---- names of parameters
-
-    def _foreign(self, naming: Naming) -> dict[str, Foreign]:
-        """What the entries of the module's state dict are, where names do not say it."""
-        parts = self._parts(naming)
-        foreign: dict[str, Foreign] = {}
-        forgotten: list[str] = []
-        counted = self._counters(parts)
-        for name, tensor in self.stored.items():
-            if name not in self.persistent:
-                continue
-            found = parts.get(self.first[id(tensor)], Foreign(()))
-            if name.endswith("num_batches_tracked"):
-                found = counted.get(name, found)
-            elif not found.names:
-                forgotten.append(name)
-            if found != Foreign((name,)):
-                foreign[name] = found
-        shared = {key for node in naming.graph for key in node.shared.values()}
-        targets = {name for here in foreign.values() for name in here.names}
-        for key in targets | {naming.keys[key] for key in shared}:
-            if parts.get(key) == Foreign((key,)):
-                foreign.setdefault(key, Foreign((key,)))
-        own = self._own(naming, foreign)
-        if own:
-            foreign[NO_ENTRY] = Foreign(own)
-        if forgotten:
-            self.b.notes.add(
-                f"the network does not compute with {plural(len(forgotten), 'stored tensor')} as "
-                f"it is: {', '.join(forgotten[:5])}" + (", …" if len(forgotten) > 5 else "")
-            )
-        return foreign
-
-    def _counters(self, parts: Mapping[str, Foreign]) -> dict[str, Foreign]:
-        """The counters of batch norms, which are beside their running means."""
-        found = {}
-        for name, here in parts.items():
-            if name.endswith("running_mean") and len(here.names) == 1:
-                there, ours = (n.removesuffix("running_mean") for n in (name, here.names[0]))
-                found[f"{there}num_batches_tracked"] = Foreign((f"{ours}num_batches_tracked",))
-        return found
-
-    def _own(self, naming: Naming, foreign: Mapping[str, Foreign]) -> tuple[str, ...]:
-        """What the network has stored, and no entry of the module's state dict is."""
-        graph = naming.graph
-        counters = [
-            f"{naming.found[node.name]}.num_batches_tracked"
-            for node in graph
-            if isinstance(node.op, BatchNorm)
-        ]
-        taken = {name for here in foreign.values() for name in here.names}
-        taken |= self.persistent - foreign.keys()
-        ours = [naming.keys[key] for key in graph.parameters()]
-        return tuple(name for name in (*ours, *counters) if name not in taken)
-
-    def _parts(self, naming: Naming) -> dict[str, Foreign]:
-        """Name of a stored tensor → the parameters that are all of it."""
-        rows: dict[str, list[tuple[tuple[int, int], str, bool]]] = {}
-        for key, source in self.b.sources.items():
-            if source.name is not None and source.exact and key in naming.keys:
-                size = len(self.stored[source.name]) if self.stored[source.name].ndim else 1
-                part = (source.rows or (0, size), naming.keys[key], source.transposed)
-                rows.setdefault(source.name, []).append(part)
-        found = {}
-        for name, parts in rows.items():
-            parts.sort()
-            ends = [0, *(stop for (_, stop), _, _ in parts)]
-            size = len(self.stored[name]) if self.stored[name].ndim else 1
-            if [start for (start, _), _, _ in parts] == ends[:-1] and ends[-1] == size:
-                found[name] = Foreign(tuple(key for _, key, _ in parts), parts[0][2])
-        return found
-
 
 def _const(tensor: Tensor, name: str | None, trainable: bool) -> Const:
     array = tensor.detach().cpu()
@@ -621,32 +491,3 @@ def _seen_otherwise(known: NDArray[Any], array: NDArray[Any]) -> bool:
         and long_axes(known.shape) == long_axes(array.shape)
         and np.array_equal(known.reshape(-1), array.reshape(-1))
     )
-
-
-def run_module(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-    """The outputs of a module in evaluation mode, in the order of the graph that is read from it.
-
-    ``inputs`` are called as the graph's. The module is left as it was.
-    """
-    known = inspect.signature(model.forward).parameters
-    by_name = all(name in known and known[name].kind in NAMED for name in inputs)
-    examples = Examples((), inputs) if by_name else Examples(tuple(inputs.values()), {})
-    return tensors_of(run(model, examples))
-
-
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-def tensors_of(outputs: Any) -> list[Tensor]:
-    """The tensors of a nest of tuples and dictionaries."""
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
-
-
-def aligned(found: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The module's output with its batch as first axis, as it is in the graph's of this shape."""
-    if tuple(found.shape) != shape:
-        for axis in range(1, found.ndim):
-            moved = found.movedim(axis, 0)
-            if tuple(moved.shape) == shape:
-                return moved
-    return found

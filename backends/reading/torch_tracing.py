@@ -7,7 +7,7 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,11 @@ class Examples:
     @property
     def tensors(self) -> list[Tensor]:
         return [*self.args, *self.kwargs.values()]
+
+    def in_order(self, names: Iterable[str]) -> list[Tensor]:
+        """The inputs by these names; those that have none here are next by position."""
+        rest = iter(self.args)
+        return [self.kwargs[name] if name in self.kwargs else next(rest) for name in names]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Examples:
         return Examples(
