@@ -176,7 +176,23 @@ each(
         "whole": lambda x: (3 * x - 2) * 2 / 3,
         "clamp": lambda x: x.clamp(-0.1, 0.4) + x.clamp(max=0.2) + torch.clip(x, min=0.1),
         "clamp_by_tensors": lambda x: torch.clamp(x, min=-x * 0.5, max=torch.full((6,), 0.25)),
-        "extremes": lambda x: torch.maximum(x, -x) + torch.fmin(x, x * 2) + torch.max(x, x * x),
+        "extremes": lambda x: (
+            torch.maximum(x, -x)
+            + torch.fmin(x, x * 2)
+            + torch.max(x, x * x)
+            + torch.minimum(x, x * 2)
+            + torch.fmax(x, -x)
+            + torch.min(x, x * x)
+        ),
+        "other_names": lambda x: (
+            torch.multiply(x, x),
+            torch.divide(x, 2),
+            torch.subtract(x, x * 2),
+            torch.fix(x),
+            torch.special.expm1(x),
+            torch.special.erfc(x),
+            torch.true_divide(x, 3),
+        ),
         "alpha": lambda x: torch.add(x, x * x, alpha=2) + torch.sub(x, x.exp(), alpha=3),
         "rsub": lambda x: torch.rsub(x, 1.0, alpha=2.0),
         "addcmul": lambda x: torch.addcmul(x, x, x, value=0.5),
@@ -188,6 +204,13 @@ each(
         "floored": lambda x: torch.div(x, 0.25, rounding_mode="floor"),
         "scalar": lambda x: x * torch.tensor(2.5) + torch.tensor(0.5),
         "vectors": lambda x: x * torch.arange(6) + torch.linspace(0, 1, 5)[1] - torch.zeros(6),
+        "new": lambda x: (
+            x
+            + x.new_zeros(6)
+            + x.new_ones(4, 1)
+            + torch.empty_like(x).fill_(2)
+            + torch.zeros_like(x)
+        ),
         "like": lambda x: x + torch.ones_like(x) + torch.full_like(x, 3.0) * x.new_full((6,), 2.0),
     },
     TABLE,
@@ -198,7 +221,7 @@ each(
         name: getattr(torch, name)
         for name in "acos asin atanh log log1p log2 log10 sqrt rsqrt logit".split()
     }
-    | {"acosh": lambda x: torch.acosh(x + 1)},
+    | {"acosh": lambda x: torch.acosh(x + 1), "logit_cut": lambda x: torch.logit(x, eps=0.3)},
     Inside((4, 6)),
 )
 each(
@@ -214,6 +237,7 @@ each(
         "step": lambda x: (x > 0).float() * x,
         "truth": lambda x: x.round().bool().to(x.dtype),
         "count": lambda x: (x > 0).sum(-1).to(x.dtype) + torch.count_nonzero(x > 0, dim=-1),
+        "several": lambda x: (x > 0).any((1, 2)).to(x.dtype) + (x > -3).all((1, 2)) * 1.0,
         "any": lambda x: (x > 0).any(-1).to(x.dtype) + (x > -1).all(-1).to(x.dtype),
         "plain": lambda x: x > 0,
         "triangle": lambda x: x.tril() + torch.triu(x, 1),
@@ -260,6 +284,13 @@ each(
         "merged": lambda x: torch.flatten(x, 0, 1).sigmoid().view(-1, 4, 9, 7),
         "rows": lambda x: x.reshape(-1, 7).softmax(-1).reshape(-1, 4, 9, 7),
         "permute": lambda x: x.permute(0, 2, 3, 1).contiguous().view(x.size(0), 9, -1),
+        "other_names": lambda x: (
+            x.swapdims(1, 2),
+            x.adjoint(),
+            torch.concat([x, x], 1),
+            torch.concatenate([x, x], -1),
+            torch.broadcast_tensors(x[:, :1], x)[0],
+        ),
         "transpose": lambda x: (x.transpose(1, 3), x.mT, x.swapaxes(1, 2), x.movedim(1, -1)),
         "moved_batch": lambda x: x.transpose(0, 1).relu().transpose(0, 1),
         "moveaxis": lambda x: torch.moveaxis(x, (1, 2), (3, 1)),

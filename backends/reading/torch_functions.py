@@ -51,9 +51,8 @@ def plain(call: Call) -> Value:
     return o.elementwise(call.b, PLAIN[call.op](), call.tensor())
 
 
-@handles("aten.identity", "aten.alias", "aten.contiguous", "aten.clone", "aten.detach")
-@handles("aten.lift_fresh_copy", "aten.detach_", "aten._to_copy", "aten.to", "aten.type_as")
-@handles("aten.float", "aten.bool", "aten.lift_fresh")
+@handles("aten.alias", "aten.contiguous", "aten.clone", "aten.detach", "aten.to")
+@handles("aten._to_copy", "aten.type_as")
 def same(call: Call) -> Value:
     x, kind = call.tensor(), call.kinds.get("self", call.result)
     if "detach" in call.op and isinstance(x, Bound) and x.batch is not None:
@@ -169,11 +168,6 @@ def shrink(call: Call) -> Value:
     return o.elementwise(call.b, call.b.make(ops.Shrink, limit, bias), call.tensor())
 
 
-@handles("aten.softsign")
-def softsign(call: Call) -> Value:
-    return o.elementwise(call.b, ops.Softsign(), call.tensor())
-
-
 @handles("aten.rrelu", "aten.rrelu_with_noise")
 def rrelu(call: Call) -> Value:
     if call.get("training", False):
@@ -201,14 +195,22 @@ def log(call: Call) -> Value:
     return o.scale(call.b, o.elementwise(call.b, ops.Log(), call.tensor()), 1 / math.log(base))
 
 
-@handles("aten.exp2", "aten.expm1", "aten.special_expm1", "aten.special_exp2")
+@handles("aten.logit")
+def logit(call: Call) -> Value:
+    b, x, eps = call.b, call.tensor(), call.get("eps")
+    if eps is not None:
+        x = o.clip(b, x, float(eps), 1.0 - float(eps))
+    return o.elementwise(b, ops.Log(), o.div(b, x, o.scale(b, x, -1.0, 1.0)))
+
+
+@handles("aten.exp2", "aten.expm1")
 def exponential(call: Call) -> Value:
     two = call.op.endswith("exp2")
     x = o.scale(call.b, call.tensor(), math.log(2) if two else 1.0)
     return o.scale(call.b, o.elementwise(call.b, ops.Exp(), x), 1.0, 0.0 if two else -1.0)
 
 
-@handles("aten.erfc", "aten.special_erfc")
+@handles("aten.erfc")
 def erfc(call: Call) -> Value:
     return o.scale(call.b, o.elementwise(call.b, ops.Erf(), call.tensor()), -1.0, 1.0)
 
@@ -220,7 +222,7 @@ def rounded(call: Call) -> Value:
     return o.scale(call.b, whole, 1 / factor)
 
 
-@handles("aten.trunc", "aten.fix")
+@handles("aten.trunc")
 def trunc(call: Call) -> Value:
     return _truncated(call, call.bound())
 
@@ -236,7 +238,7 @@ def frac(call: Call) -> Value:
     return o.sub(call.b, call.tensor(), _truncated(call, call.bound()))
 
 
-@handles("aten.atan2", "aten.arctan2")
+@handles("aten.atan2")
 def atan2(call: Call) -> Value:
     raise Unreadable("growc has no angle of two coordinates")
 
@@ -268,7 +270,7 @@ def threshold(call: Call) -> Value:
     return o.elementwise(call.b, op, call.tensor())
 
 
-@handles("aten.prelu", "aten._prelu_kernel")
+@handles("aten.prelu")
 def prelu(call: Call) -> Value:
     b, weight = call.b, call.const("weight")
     x = call.bound()
@@ -288,7 +290,7 @@ def glu(call: Call) -> Value:
     return o.mul(b, first, o.elementwise(b, ops.Sigmoid(), gate))
 
 
-@handles("aten.softmax", "aten._softmax", "aten._safe_softmax", "aten.log_softmax")
+@handles("aten.softmax", "aten._softmax", "aten.log_softmax")
 @handles("aten._log_softmax")
 def softmax(call: Call) -> Value:
     cls = ops.LogSoftmax if "log" in call.op else ops.Softmax
@@ -318,7 +320,7 @@ def add(call: Call) -> Value:
     return o.add(call.b, *_pair(call))
 
 
-@handles("aten.sub", "aten.subtract")
+@handles("aten.sub")
 def sub(call: Call) -> Value:
     return o.sub(call.b, *_pair(call))
 
@@ -330,12 +332,12 @@ def rsub(call: Call) -> Value:
     return o.sub(call.b, y, x if alpha == 1 else o.scale(call.b, x, alpha))
 
 
-@handles("aten.mul", "aten.multiply")
+@handles("aten.mul")
 def mul(call: Call) -> Value:
     return o.mul(call.b, *_pair(call))
 
 
-@handles("aten.div", "aten.divide", "aten.true_divide")
+@handles("aten.div", "aten.true_divide")
 def div(call: Call) -> Value:
     x, y = _pair(call)
     if isinstance(y, Const) and y.name is not None:

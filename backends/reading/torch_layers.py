@@ -141,7 +141,6 @@ def _repeated(call: Call, x: Bound, times: int) -> Bound:
 
 
 @handles("aten.batch_norm", "aten._native_batch_norm_legit_functional", "aten.native_batch_norm")
-@handles("aten._native_batch_norm_legit")
 def batch_norm(call: Call) -> Value:
     mean, variance = call.optional("running_mean"), call.optional("running_var")
     if mean is None or variance is None:
@@ -248,8 +247,7 @@ def pool(call: Call) -> Value:
 
 
 ADAPTIVE = {
-    f"aten.{under}adaptive_{kind}_pool{rank}d": (f"adaptive_{kind}_pool", rank)
-    for under in ("", "_")
+    f"aten.adaptive_{kind}_pool{rank}d": (f"adaptive_{kind}_pool", rank)
     for kind in ("avg", "max")
     for rank in (1, 2, 3)
 }

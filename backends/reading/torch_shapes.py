@@ -12,7 +12,6 @@ import torch
 from ...ir import ops
 from . import layers
 from . import operations as o
-from .onnx_shapes import whole
 from .torch_call import Call, handles, ints
 from .values import Bound, Const, Unreadable, Value, long_axes
 
@@ -25,10 +24,16 @@ def reshaped(call: Call, x: Any, target: Sequence[int]) -> Value:
     return call.b.reshape(source, target)
 
 
+def whole(target: Sequence[int], total: int) -> list[int]:
+    """A shape with its -1 worked out."""
+    known = math.prod(n for n in target if n != -1)
+    return [total // known if n == -1 else n for n in target]
+
+
 @handles("aten.view", "aten.reshape", "aten._unsafe_view")
 def view(call: Call) -> Value:
     target = call.get("size", call.get("shape"))
-    return reshaped(call, call.tensor(), whole(list(target), call.shape()))
+    return reshaped(call, call.tensor(), whole(target, math.prod(call.shape())))
 
 
 @handles("aten.flatten")
@@ -45,7 +50,7 @@ def flatten(call: Call) -> Value:
 def unflatten(call: Call) -> Value:
     old = call.shape()
     axis = call["dim"] % len(old)
-    inner = whole(list(call["sizes"]), (old[axis],))
+    inner = whole(call["sizes"], old[axis])
     return reshaped(call, call.tensor(), [*old[:axis], *inner, *old[axis + 1 :]])
 
 
@@ -68,8 +73,8 @@ def unsqueeze(call: Call) -> Value:
     return reshaped(call, call.tensor(), [*old[:axis], 1, *old[axis:]])
 
 
-@handles("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.t", "aten.mT")
-@handles("aten.numpy_T", "aten.matrix_H", "aten.adjoint")
+@handles("aten.transpose", "aten.t", "aten.mT")
+@handles("aten.numpy_T")
 def transpose(call: Call) -> Value:
     rank = call.rank()
     if call.op == "aten.numpy_T":
@@ -114,12 +119,10 @@ def expand(call: Call) -> Value:
     return o.expand(call.b, call.tensor(), call["size"])
 
 
-@handles("aten.expand_as", "aten.broadcast_to", "aten.broadcast_tensors")
+@handles("aten.expand_as", "aten.broadcast_to")
 def expand_as(call: Call) -> Value:
     if call.op == "aten.broadcast_to":
         return o.expand(call.b, call.tensor(), call["size"])
-    if call.op == "aten.broadcast_tensors":
-        raise Unreadable("growc does not read it")
     return o.expand(call.b, call.tensor(), call.shape("other"))
 
 
@@ -139,7 +142,7 @@ def repeat(call: Call) -> Value:
     return o.tile(call.b, x, repeats)
 
 
-@handles("aten.cat", "aten.concat", "aten.concatenate")
+@handles("aten.cat")
 def cat(call: Call) -> Value:
     values = [v for v in call["tensors"] if v is not None]
     return o.concat(call.b, values, call.get("dim", 0))
@@ -160,8 +163,7 @@ def stack(call: Call) -> Value:
     return o.concat(b, [o.unsqueeze(b, v, [axis]) for v in values], axis)
 
 
-@handles("aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unsafe_split")
-@handles("aten.unsafe_chunk", "aten.tensor_split")
+@handles("aten.split", "aten.split_with_sizes", "aten.chunk", "aten.tensor_split")
 def split(call: Call) -> Value:
     axis = call.get("dim", 0) % call.rank()
     total = call.shape()[axis]
@@ -391,24 +393,6 @@ def pad(call: Call) -> Value:
         widths[rank - 1 - i] = (flat[2 * i], flat[2 * i + 1])
     mode = MODES[call.get("mode", "constant")]
     return o.pad(call.b, call.tensor(), widths, float(call.get("value", 0.0)), mode)
-
-
-PADS = {
-    f"aten.{kind}_pad{rank}d": mode
-    for kind, mode in (("reflection", "reflect"), ("replication", "edge"))
-    for rank in (1, 2, 3)
-}
-
-
-@handles(*PADS)
-def pad_of(call: Call) -> Value:
-    call.arguments = {**call.arguments, "pad": call["padding"]}
-    rank = call.rank()
-    flat = list(call["padding"])
-    widths = [(0, 0)] * rank
-    for i in range(len(flat) // 2):
-        widths[rank - 1 - i] = (flat[2 * i], flat[2 * i + 1])
-    return o.pad(call.b, call.tensor(), widths, 0.0, PADS[call.op])
 
 
 @handles("aten.pixel_shuffle", "aten.pixel_unshuffle")
