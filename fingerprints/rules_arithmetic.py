@@ -171,12 +171,13 @@ def aligned(site: Site) -> tuple[int, list[Residues]]:
 
 def _common_axis(site: Site) -> int:
     """The axis of the result that the operands of its shape follow, else those with as many axes,
-    else any; where they disagree, the last one."""
+    else any; where they disagree, the last one. Zero follows any axis."""
     result = site.node.type
+    nonzero = any(part.values.any() for part in site.inputs)
     axes: list[tuple[bool, bool, int]] = [
         (type.shape == result.shape, type.rank == result.rank, part.axis + result.rank - type.rank)
         for part, type in zip(site.inputs, site.types, strict=True)
-        if type.rank
+        if type.rank and (part.values.any() or not nonzero)
     ]
     return max(axes)[-1] if axes else 0
 

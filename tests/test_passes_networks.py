@@ -1,5 +1,6 @@
 """Every pass on networks as people have them: it applies and is proved, or says why not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from growc import GrowcError, check_invariants, load, loads, parse_pipeline, testing
-from growc.passes import PASSES
+from growc.passes import PASSES, Place
 from growc.proof import ROUNDED_TOLERANCE, Prover, compare
 from growc.testing_networks import fill
 
@@ -243,3 +244,20 @@ def test_a_slope_for_each_channel_gets_new_ones():
         assert compare(net, grown).agrees
         merged = PASSES["merge_duplicates"]() if text != "new_node" else PASSES["prune_dead"]()
         assert len(merged(grown).graph.weights["p.weight"]) == 3
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_every_open_place_can_be_taken_alone(name):
+    """Also those that are taken only where they are asked for."""
+    net = network(name)
+    prove = Prover()
+    for text in TEXTS:
+        (applied,) = parse_pipeline(text)
+        found = applied.find(net)
+        items = [*found.main, *found.single()]
+        for place in dict.fromkeys(item.name for item in items if isinstance(item, Place)):
+            result = replace(applied, at=(place,))(net)
+            check_invariants(result.graph)
+            if result.claim.exact and result.claim.modes:
+                proof = prove(net, result.graph, result.claim.modes, search=False)
+                assert proof.verdict == "proved", (text, place, proof.parting)
