@@ -160,14 +160,19 @@ def to_bytes(graph: Graph) -> bytes:
     masks = graph.weights.masks
     specs = graph.parameters()
     for name in specs:
-        tensors[name] = np.ascontiguousarray(graph.weights.effective(name))
+        tensors[name] = _in_order(graph.weights.effective(name))
         if name in masks:
             if name + MASK_SUFFIX in specs:
                 raise GrowcError(
                     f"the parameter `{name}{MASK_SUFFIX}` is called like the mask of `{name}`"
                 )
-            tensors[name + MASK_SUFFIX] = np.ascontiguousarray(masks[name])
+            tensors[name + MASK_SUFFIX] = _in_order(masks[name])
     return save(tensors, _metadata(graph.weights.foreign) or None)
+
+
+def _in_order(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, row by row in memory. numpy's ascontiguousarray gives () an axis."""
+    return np.asarray(array, order="C")
 
 
 FOREIGN = "growc.state_dict"

@@ -5,6 +5,7 @@ They share float32 alone, so what is judged is looser than between two networks 
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,11 +56,18 @@ def _noise(ours: Outputs) -> float:
 
 
 def compare_with_module(
-    graph: Graph, model: torch.nn.Module, *, seed: int = 0, batch: int = BATCH
+    graph: Graph,
+    model: torch.nn.Module,
+    *,
+    like: Sequence[torch.Tensor] = (),
+    seed: int = 0,
+    batch: int = BATCH,
 ) -> Comparison:
     """The network, float64, against the module that it was read from, float32, eval mode.
 
     The module's outputs, in whatever nest of tuples and dictionaries, are the graph's in order.
+    ``like`` are examples of its inputs, which have their element types. A module of half numbers
+    is run as a copy in float32, as its numbers are too coarse to tell.
     Raises :class:`GrowcError` if it has another number of them, or cannot be run on this batch.
     """
     import torch
@@ -68,11 +76,15 @@ def compare_with_module(
 
     inputs = random_inputs(graph, seed, batch)
     device = next((p.device for p in model.parameters()), None)
+    coarse = {p.dtype for p in model.parameters()} & {torch.float16, torch.bfloat16}
+    if coarse:
+        model = copy.deepcopy(model).float()
+    types = dict(zip(graph.inputs, (x.dtype for x in like), strict=False))
     tensors = {}
     for name in graph.inputs:
         tensor = torch.from_numpy(inputs[name])
-        tensor = tensor.float() if tensor.is_floating_point() else tensor
-        tensors[name] = tensor.to(device)
+        wanted = types.get(name, torch.float32 if tensor.is_floating_point() else torch.int64)
+        tensors[name] = tensor.to(device, torch.float32 if wanted in coarse else wanted)
     try:
         found = run_module(model, tensors)
     except Exception as error:  # whatever the module's own code raises

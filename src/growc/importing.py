@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .ir import Graph, GrowcError
+from .ir.diagnostics import did_you_mean
 from .ir.types import DTYPES
 from .proof import Comparison, compare_runtimes
 
@@ -58,13 +60,14 @@ def import_module(
     """Read the PyTorch module that ``package.module:factory`` makes, and compare with it.
 
     The factory is called without arguments, and returns the module, or the module and an example
-    input (or a tuple of them). Without an example ``inputs`` are the types of the inputs, such as
-    ``3,224,224`` or ``i64:128``.
+    input (or a tuple or dictionary of them). What it prints goes to standard error. Without an
+    example ``inputs`` are the types of the inputs, such as ``3,224,224`` or ``i64:128``.
 
     Raises :class:`GrowcError` if it cannot be found, made or read, or what was read computes
     something else.
     """
     from .backends import from_torch
+    from .backends.reading.torch_tracing import Examples
     from .proof import compare_with_module
 
     progress("importing")
@@ -81,7 +84,8 @@ def import_module(
     progress("tracing")
     graph = from_torch(model, example, notes=notes)
     progress("running both")
-    comparison = compare_with_module(graph, model, seed=seed)
+    like = Examples.of(example).in_order(graph.inputs)
+    comparison = compare_with_module(graph, model, like=like, seed=seed)
     return _checked(Imported(graph, tuple(notes), comparison, "PyTorch"), target)
 
 
@@ -111,26 +115,56 @@ def _made(target: str) -> tuple[Any, Any]:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    try:
-        found: Any = importlib.import_module(name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        raise GrowcError(f"{target}: {error}", help="is it in this folder, or installed?") from error
-    except AttributeError as error:
-        raise GrowcError(f"{target}: {error}") from error
-    except Exception as error:  # whatever a module's own code raises
-        raise GrowcError(
-            f"{target}: importing it failed ({type(error).__name__}: {error})"
-        ) from error
-    try:
-        made = found if isinstance(found, nn.Module) else found()
-    except Exception as error:  # whatever the factory raises
-        raise GrowcError(f"{target}: it failed ({type(error).__name__}: {error})") from error
+    # Standard output is the command's own, which may be JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        found = _found(target, name, attribute)
+        if not isinstance(found, nn.Module) and not callable(found):
+            raise GrowcError(
+                f"{target}: it is {_kind(found)}, neither a PyTorch module nor what makes one"
+            )
+        try:
+            made = found if isinstance(found, nn.Module) else found()
+        except (Exception, SystemExit) as error:  # whatever the factory raises
+            raise GrowcError(f"{target}: it failed ({_reason(error)})") from error
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
-        raise GrowcError(f"{target}: it gives {type(model).__name__}, not a PyTorch module")
+        raise GrowcError(
+            f"{target}: it gives {_kind(model).removeprefix('of type ')}, not a PyTorch module",
+            help="a factory returns the module, or (module, example)",
+        )
     return model, example
+
+
+def _found(target: str, name: str, attribute: str) -> Any:
+    """What ``package.module:attribute`` is."""
+    try:
+        found: Any = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever a module's own code raises
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            raise GrowcError(
+                f"{target}: there is no module `{missing}`",
+                help="is it in this folder, or installed?",
+            ) from error
+        raise GrowcError(f"{target}: importing it failed ({_reason(error)})") from error
+    whole = name
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            hint = did_you_mean(part, [n for n in dir(found) if not n.startswith("_")])
+            raise GrowcError(f"{target}: `{whole}` has no `{part}`", help=hint)
+        found = getattr(found, part)
+        whole = f"{whole}.{part}"
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"of type {type(value).__name__}"
 
 
 def _example(text: str) -> Any:
