@@ -7,7 +7,7 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,8 @@ class Examples:
         if isinstance(example, Mapping):
             found = cls((), {str(name): x for name, x in example.items()})
         else:
-            found = cls((example,) if isinstance(example, Tensor) else tuple(example), {})
+            several = isinstance(example, Sequence) and not isinstance(example, str)
+            found = cls(tuple(example) if several else (example,), {})
         for x in found.tensors:
             if not isinstance(x, Tensor):
                 raise GrowcError(
