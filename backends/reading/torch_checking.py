@@ -100,4 +100,4 @@ def aligned(found: Tensor, like: Tensor) -> Tensor:
     if len(fitting) < 2:
         return fitting[0] if fitting else found
     # A batch as large as another axis leaves several.
-    return min(fitting, key=lambda x: float((x - like).abs().max()))
+    return min(fitting, key=lambda x: float((x - like).detach().abs().max()))

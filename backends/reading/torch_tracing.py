@@ -19,7 +19,7 @@ from ...ir import GrowcError
 from .torch_call import changes_in_place
 from .values import batch_number
 
-LEAST_BATCH = 31
+LEAST_BATCH = 127
 """The batch is at least this while a module is traced, so that its size is told from others."""
 
 
