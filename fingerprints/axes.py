@@ -107,8 +107,9 @@ def _through(op: Op, x: TensorType, index: int, result: TensorType, axis: int) -
 
 
 def _regrouped(x: TensorType, result: TensorType, axis: int) -> int | None:
-    """The axis with as many numbers before it, and of the same size if there is one."""
+    """The axis of the same size that has as many numbers before it."""
     before = math.prod(result.shape[:axis])
-    starts = [i for i in range(x.rank) if math.prod(x.shape[:i]) == before]
-    same = [i for i in starts if x.shape[i] == result.shape[axis]]
-    return next(iter(same or starts[::-1]), None)
+    for i, size in enumerate(x.shape):
+        if size == result.shape[axis] and math.prod(x.shape[:i]) == before:
+            return i
+    return None

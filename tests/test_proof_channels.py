@@ -1,4 +1,4 @@
-"""Channels with equal fingerprints hold equal numbers, in tangles of ops that move numbers about."""
+"""Channels with equal fingerprints hold equal numbers, also in tangles of moved numbers."""
 
 from __future__ import annotations
 
