@@ -44,7 +44,7 @@ def command(
 
     An ONNX file is checked, run in onnxruntime and compared with torch before it is written. A
     .pt file holds a torch.fx GraphModule, for torch.load(OUT, weights_only=False); it needs growc
-    only where a convolution has a mask or uneven padding.
+    where PyTorch has no module for an op, as for masks, uneven padding and constants.
     """
     kinds = {".onnx": "onnx", ".pt": "torch"}
     path = Path(output)

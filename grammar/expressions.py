@@ -8,15 +8,23 @@ from typing import Any, ClassVar, NoReturn
 from ..ir import OPS, names
 from ..ir.attributes import BadArgument
 from ..ir.diagnostics import did_you_mean
-from ..ir.ops import Add, Div, Mul, Op, Pow, Power, Reciprocal, Scale, Sub
+from ..ir.ops import Add, Div, Mul, Op, Pow, Power, Reciprocal, Scale, Stored, Sub
 from . import syntax as s
 from . import values as v
 from .calls import Calls
 from .context import SIZE_OF_STEP, Stop
 from .naming import Namer, join
+from .phrases import OWN
 from .values import POISON, Tensor, Value, ValueProblem
 
 _BETWEEN_TENSORS: dict[str, type[Op]] = {"-": Sub, "*": Mul, "/": Div, "**": Pow}
+
+
+def _role(op: str, word: str) -> str:
+    """The role of a parameter that is called so; that of a stored tensor has no name."""
+    stored = op in OPS and issubclass(OPS[op], Stored)
+    return "" if stored and word == OWN else word
+
 
 _TEXTS = ("same", "valid", "none")
 """Values of attributes that people forget to quote."""
@@ -225,16 +233,17 @@ class Evaluator(Calls):
         for role, source in expr.bindings:
             if role.text in shared:
                 self.fail(f"`{role.text}` is given twice", role)
-            shared[role.text] = self._parameter_name(source.text)
+            shared[_role(callee.text, role.text)] = self._parameter_name(source.text)
         value = self.call(callee, arguments, expr, namer, outer, list(piped), shared)
         node = self.graph.node(value.node)
         roles = [spec.role for spec in node.op.params(*self.graph.operand_types(node))]
+        words = [name or OWN for name in roles]
         for role, _ in expr.bindings:
-            if role.text not in roles:
+            if role.text not in words:
                 self.fail(
                     f"`{node.op.name}` has no parameter `{role.text}`",
                     role,
-                    did_you_mean(role.text, roles) or f"it has {', '.join(roles) or 'none'}",
+                    did_you_mean(role.text, words) or f"it has {', '.join(words) or 'none'}",
                 )
         return value
 

@@ -55,8 +55,13 @@ def op_arguments(op: Op) -> str:
     )
 
 
+OWN = "value"
+"""What the tensor of a ``parameter`` or ``constant`` is called where it is shared."""
+
+
 def shared_parameters(shared: Mapping[str, str]) -> str:
-    bindings = ", ".join(f"{role} = {quote(key)}" for role, key in shared.items())
+    # The one tensor of a `parameter` has no role, but needs a word here.
+    bindings = ", ".join(f"{role or OWN} = {quote(key)}" for role, key in shared.items())
     return f" with ({bindings})"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growc.grammar import load_source, loads
+from growc.grammar import dumps, load_source, loads
 from growc.ir import Source
 
 BLOCKS = """
@@ -144,3 +144,14 @@ def test_nodes_that_no_output_needs_are_pointed_out(body: str, expected: list[st
     messages = [w.message for w in loaded.warnings]
     assert messages == [f"no output depends on the {what}" for what in expected]
     assert all(w.severity == "warning" for w in loaded.warnings)
+
+
+def test_a_stored_tensor_is_shared_as_value() -> None:
+    """The tensor of a `parameter` has no role in its name, so the text calls it `value`."""
+    graph = loads(
+        "net n { input x: f32[3]  p = parameter([3])  q = parameter([3]) with (value = p)"
+        "  output y = x + p + q }"
+    )
+    assert list(graph.parameters()) == ["p"]
+    assert "q = parameter([3]) with (value = p)" in dumps(graph)
+    assert loads(dumps(graph)) == graph

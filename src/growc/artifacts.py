@@ -47,7 +47,8 @@ def contents(
     """File → content, for each kind in ``emit``.
 
     ``arch`` is the text with the weights it is bound to, ``torch`` a pickled ``GraphModule``,
-    which PyTorch loads without growc unless a convolution has a mask or uneven padding. Raises :class:`GrowcError` for what cannot be written that way.
+    which PyTorch loads without growc unless an op has no module in PyTorch: masks, uneven padding,
+    constants and the like. Raises :class:`GrowcError` for what cannot be written that way.
     """
     files: dict[Path, bytes] = {}
     for kind in emit:
