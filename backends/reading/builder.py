@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...ir import Graph, Op, ShapeError, TensorType, ops
 from ...ir.attributes import BadArgument
-from .values import Bound, Const, Hint, Notes, Unreadable, same_slices
+from .values import Bound, Const, Hint, Notes, Unreadable, same_slices, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,22 @@ class Builder:
         return name
 
     def _store(self, node: str, role: str, value: Const) -> str:
-        """Put a parameter into the store, or find it where another node has put it."""
+        """Put a parameter into the store, or find it where another node has put it.
+
+        Exporters also store tensors once that only happen to have the same numbers, such as the
+        zeros of biases and means; what plays another part is no tied weight.
+        """
         exact = not value.changed
         if value.name is not None and exact:
             known = self._stored.get((value.name, value.transposed, value.rows))
-            if known is not None:
+            # The key of a stored tensor that is a node of its own has no role in it.
+            if known is not None and ("" in (role, _role(known)) or _role(known) == role):
                 return known
         key = _own(node, role)
         self.graph.weights[key] = floats(value.array)
         self.sources[key] = Source(value.name, value.transposed, value.rows, exact)
         if value.name is not None and exact:
-            self._stored[value.name, value.transposed, value.rows] = key
+            self._stored.setdefault((value.name, value.transposed, value.rows), key)
         return key
 
     def is_turned(self, value: Const) -> bool:
@@ -131,6 +136,8 @@ class Builder:
     def _tensor(self, value: Const, shape: tuple[int, ...], *, batch: bool) -> str:
         """The node of a stored tensor, one for all who read it. Other axes of size 1 than those
         that it is stored with are a reshape's."""
+        if 0 in value.shape:
+            raise Unreadable("it reads a stored tensor without numbers")
         if value.origin is not None:
             return self._view(self._tensor(value.origin, value.origin.shape, batch=False), shape)
         key: tuple[Any, ...] = (value.name, value.transposed, value.rows)
@@ -201,8 +208,8 @@ class Builder:
         options = list(self._placings(target, ahead, behind))
         if not options:
             raise Unreadable(
-                f"it reshapes {list(x.real(self.batch))} to {list(target)}, which mixes the batch "
-                "with other axes"
+                f"it reshapes {shown(x.real(self.batch), self.batch)} to "
+                f"{shown(target, self.batch)}, which mixes the batch with other axes"
             )
         at, before, after = min(options, key=lambda o: (o[1] > 1, o[2] > 1, o[0] != x.batch))
         inner = [n for n in (before, after) if n > 1]
@@ -311,6 +318,10 @@ def _merged(x: Bound) -> tuple[int, ...]:
 
 def _own(node: str, role: str) -> str:
     return f"{node}.{role}" if role else node
+
+
+def _role(key: str) -> str:
+    return key.partition(".")[2]
 
 
 def floats(array: NDArray[Any]) -> NDArray[np.float32]:

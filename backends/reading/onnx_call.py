@@ -10,7 +10,7 @@ import numpy as np
 
 from . import operations as o
 from .builder import Builder
-from .values import Bound, Const, Unreadable, Value
+from .values import Bound, Const, Unreadable, Value, shown
 
 
 @dataclass(slots=True)
@@ -48,6 +48,11 @@ class Call:
         """The first operand's real shape."""
         value = self.tensor()
         return value.shape if isinstance(value, Const) else value.real(self.b.batch)
+
+    @property
+    def shown(self) -> str:
+        """The first operand's shape for a message, the batch as N."""
+        return shown(self.shape, self.b.batch)
 
     def const(self, index: int, what: str) -> Const:
         """An operand whose numbers must be known."""

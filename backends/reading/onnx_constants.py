@@ -42,8 +42,8 @@ class Budget:
 
 def work_out(node: onnx_ir.Node, arrays: Sequence[Array | None], opset: int) -> list[Array]:
     """The results of a node whose operands are all known, by ONNX's reference evaluator."""
-    proto = onnx_ir.serde.serialize_node(node)
     try:
+        proto = onnx_ir.serde.serialize_node(node)
         evaluator = ReferenceEvaluator(proto, opsets={"": opset})
         pairs = zip(node.inputs, arrays, strict=True)
         given = {v.name or "": a for v, a in pairs if v is not None}
@@ -65,6 +65,8 @@ def size_of(op: str, attributes: dict[str, Any], arrays: Sequence[Array | None])
         return math.prod(np.broadcast_shapes(*(a.shape for a in given)))
     if op == "Range":
         start, limit, delta = (float(a.reshape(())) for a in given)
+        if not delta:
+            raise Unreadable("its step is 0")
         return max(0, math.ceil((limit - start) / delta))
     if op == "Expand":
         return math.prod(np.broadcast_shapes(given[0].shape, tuple(_ints(given[1]))))

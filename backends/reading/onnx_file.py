@@ -54,11 +54,16 @@ def open_model(model: onnx.ModelProto | str | os.PathLike[str]) -> tuple[onnx.Mo
 def opset_of(model: onnx.ModelProto, where: str) -> int:
     """The version of ONNX's own operators. Raises :class:`GrowcError` if growc does not read it."""
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if not version:
+        raise GrowcError(
+            f"{where}: the model does not say the version of ONNX's operators (its opset)",
+            help="it is damaged, or needs an opset_import of the domain ''",
+        )
     if version not in OPSETS:
         raise GrowcError(
             f"{where}: the model has opset {version}, but growc reads {OPSETS.start} to "
             f"{OPSETS.stop - 1}",
-            help="onnx.version_converter.convert_version makes another of it",
+            help="export it anew with another opset, or try onnx.version_converter.convert_version",
         )
     return int(version)
 
@@ -66,28 +71,34 @@ def opset_of(model: onnx.ModelProto, where: str) -> int:
 def array_of(tensor: TensorProto, folder: Path) -> NDArray[Any]:
     """The numbers of a stored tensor. Raises :class:`GrowcError` if they are not all there."""
     shape = tuple(tensor.dims)
-    name = f"the stored tensor `{tensor.name}`"
+    if not isinstance(tensor.name, str):
+        raise GrowcError("it has a stored tensor whose name is no text", help="it is damaged")
+    name = f"the stored tensor `{tensor.name[:200]}`"
     if any(n < 0 for n in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise GrowcError(f"{name} has the impossible shape {list(shape)}")
+        raise GrowcError(f"{name} has the impossible shape {list(shape)}", help="it is damaged")
     try:
         kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except (KeyError, ValueError, TypeError):
-        raise GrowcError(f"{name} has an element type that growc does not know") from None
+        kind = np.dtype(object)
+    if kind.kind in "OUSc":
+        raise GrowcError(f"{name} has elements that are no numbers, or of an unknown type")
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external(tensor, folder, shape, kind, name)
     if tensor.HasField("raw_data") and tensor.data_type in PLAIN:
+        content = tensor.raw_data  # protobuf copies it, each time
         wanted = math.prod(shape) * kind.itemsize
-        if len(tensor.raw_data) != wanted:
+        if len(content) != wanted:
             raise GrowcError(
-                f"{name} of shape {list(shape)} needs {wanted:,} bytes, but has "
-                f"{len(tensor.raw_data):,}"
+                f"{name} of shape {list(shape)} needs {wanted:,} bytes, but has {len(content):,}",
+                help="it is damaged or cut off",
             )
-        return np.frombuffer(tensor.raw_data, kind.newbyteorder("<")).reshape(shape)
+        return np.frombuffer(content, kind.newbyteorder("<")).reshape(shape)
     try:
         array: NDArray[Any] = numpy_helper.to_array(tensor)
     except Exception as error:  # whatever numpy and onnx say of contents that do not fit
         raise GrowcError(
-            f"{name} of shape {list(shape)} has contents that do not fit it"
+            f"{name} of shape {list(shape)} has contents that do not fit it",
+            help="it is damaged or cut off",
         ) from error
     return array
 
@@ -108,16 +119,21 @@ def _external(
     tensor: TensorProto, folder: Path, shape: tuple[int, ...], kind: np.dtype[Any], name: str
 ) -> NDArray[Any]:
     """Numbers in a file beside the model, mapped into memory."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
-    relative = Path(location)
-    inside = (folder / relative).resolve()
-    outside = relative.is_absolute() or not inside.is_relative_to(folder.resolve())
+    try:
+        inside = (folder / location).resolve()
+        outside = Path(location).is_absolute() or not inside.is_relative_to(folder.resolve())
+        special = inside.exists() and not inside.is_file()
+    except (OSError, RuntimeError, ValueError):  # loops of links, and names that none can have
+        inside, outside, special = folder, True, False
     if not location or outside:
         raise GrowcError(
-            f"{name} lies in `{location}`, outside of the model's folder",
+            f"{name} lies in `{location[:200]}`, outside of the model's folder",
             help="growc reads external data from the model's own folder only",
         )
+    if special:
+        raise GrowcError(f"{inside}: is no file, but should have {name}")
     try:
         offset = int(entries.get("offset", 0))
         length = int(entries.get("length", math.prod(shape) * kind.itemsize))
@@ -137,5 +153,8 @@ def _external(
         )
     if not wanted:
         return np.zeros(shape, kind)
-    flat = np.memmap(inside, np.uint8, "r", offset, (wanted,))
-    return flat.view(kind).reshape(shape)
+    try:
+        flat = np.memmap(inside, np.uint8, "r", offset, (wanted,))
+    except (OSError, ValueError) as error:
+        raise GrowcError(f"{inside}: cannot be read ({error})") from error
+    return flat.view(kind.newbyteorder("<")).reshape(shape)

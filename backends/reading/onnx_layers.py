@@ -20,7 +20,7 @@ def window(call: Call, kernel: Sequence[int]) -> tuple[list[int], list[int], Pad
     rank = len(kernel)
     stride, dilation = per_axis(call, "strides", rank), per_axis(call, "dilations", rank)
     if len(call.shape) != rank + 2:
-        raise Unreadable(f"its kernel of {rank} axes does not fit {list(call.shape)}")
+        raise Unreadable(f"its kernel of {rank} axes does not fit {call.shown}")
     how = call.attr("auto_pad", "NOTSET")
     if how != "NOTSET":
         return stride, dilation, layers.auto_pads(how, call.shape[2:], kernel, stride, dilation)
@@ -32,6 +32,8 @@ def per_axis(call: Call, name: str, rank: int, default: int = 1) -> list[int]:
     found = list(call.attr(name) or [default] * rank)
     if len(found) != rank:
         raise Unreadable(f"its {name} {found} are not one number for each of {rank} axes")
+    if min(found) < default:
+        raise Unreadable(f"its {name} {found} are too small")
     return found
 
 

@@ -7,6 +7,7 @@ import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import onnx
 import onnx_ir
 from numpy.typing import NDArray
 from onnx import TensorProto
+from onnx_ir.passes.common import InlinePass
 
 from ...ir import Graph, GrowcError, names
 from ...ir.diagnostics import plural
@@ -26,6 +28,7 @@ from . import operations as o
 from .builder import Builder
 from .naming import clean, named, path_scope
 from .onnx_call import HANDLERS, LAYOUT, Call
+from .onnx_checks import fault_of, require_sound
 from .onnx_constants import WORKED_OUT, Budget, size_of, work_out
 from .onnx_file import array_of, open_model, opset_of
 from .tidy import tidy
@@ -36,9 +39,18 @@ NUMBERS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorPro
 
 CONSTANTS = {"Constant", "ConstantOfShape"}
 
-FOLDED = 64
-"""Constants of more numbers than this are no shape arithmetic: the reader folds them itself, which
-keeps their names."""
+SMALL = 64
+"""Constants of more numbers than this are no shape arithmetic."""
+
+WHOLE_ATTRIBUTES = (
+    onnx_ir.AttributeType.TENSOR,
+    onnx_ir.AttributeType.INT,
+    onnx_ir.AttributeType.INTS,
+)
+
+
+KNOWN = {*HANDLERS, *WORKED_OUT, "If"}
+"""Ops that are read, some of them of constants only."""
 
 
 def from_onnx(
@@ -66,12 +78,28 @@ def from_onnx(
         # What exporters call a graph, `main_graph` or `torch-jit-export`, says less than the file.
         where, name = os.fspath(model), Path(model).stem
     try:
-        return _Reader(proto, folder, where, name, dict(sizes or {}), notes).read()
+        # Numbers that overflow are no mistake of the reader's; onnx_ir logs what it then refuses.
+        with np.errstate(all="ignore"), _silent("onnx_ir"):
+            return _Reader(proto, folder, where, name, dict(sizes or {}), notes).read()
     except GrowcError as error:
         first = error.diagnostics[0]
         if first.span is None and not first.message.startswith(where):
             raise GrowcError(f"{where}: {first.message}", help=first.help) from error
         raise
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Without the warnings of these loggers."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _Reader:
@@ -86,6 +114,7 @@ class _Reader:
     ) -> None:
         self.name, self.sizes, self.notes = name, sizes, notes
         self.opset = opset_of(proto, where)
+        require_sound(proto)
         self.proto = proto
         self.arrays: dict[str, NDArray[Any]] = {}
         for tensor in proto.graph.initializer:
@@ -101,7 +130,7 @@ class _Reader:
         self.feeds = [v for v in graph.input if v.name not in self.arrays]
         self._require_names()
         batch = self._fixed_batch()
-        self.nodes = self._folded(_sorted(graph, self.arrays))
+        self.nodes = self._written_out(_sorted(graph, self.arrays))
         self._require_known()
         if batch is not None:
             self._build(batch)
@@ -227,18 +256,15 @@ class _Reader:
         """Sizes and whole numbers that the model writes out."""
         taken = {n for array in self.arrays.values() for n in array.shape}
         small = [
-            a
-            for a in self.arrays.values()
-            if a.size < FOLDED and np.issubdtype(a.dtype, np.integer)
+            a for a in self.arrays.values() if a.size < SMALL and np.issubdtype(a.dtype, np.integer)
         ]
         for node in self.nodes:
             if node.op_type == "Constant":
                 for attribute in node.attributes.values():
-                    value = _plain(attribute)
-                    if isinstance(value, (int, list, np.ndarray)):
-                        small.append(np.asarray(value))
+                    if attribute.type in WHOLE_ATTRIBUTES and attribute.value is not None:
+                        small.append(_numbers_of(attribute))
         for array in small:
-            if array.size < FOLDED and np.issubdtype(array.dtype, np.integer):
+            if array.size < SMALL and np.issubdtype(array.dtype, np.integer):
                 taken.update(int(n) for n in array.reshape(-1))
         for feed in self.feeds:
             taken.update(d.dim_value for d in feed.type.tensor_type.shape.dim)
@@ -284,27 +310,21 @@ class _Reader:
 
     # ---- nodes
 
-    def _folded(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx_ir.Node]:
-        """The nodes after onnxscript's optimizer has worked out shape arithmetic and conditions."""
+    def _written_out(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx_ir.Node]:
+        """The nodes with the model's own functions written out, as onnx_ir sees them."""
         outline = onnx.ModelProto()
         outline.CopyFrom(_without_large(self.proto))
         del outline.graph.node[:]
         outline.graph.node.extend(nodes)
-        model = onnx_ir.serde.deserialize_model(outline)
-        if model.functions:
-            from onnx_ir.passes.common import InlinePass
-
-            InlinePass()(model)
-        if any(_has_graph(node) for node in model.graph):
-            from onnxscript.optimizer import fold_constants
-
-            logging.getLogger("onnxscript").setLevel(logging.ERROR)
-            fold_constants(
-                model,
-                onnx_shape_inference=False,
-                input_size_limit=FOLDED,
-                output_size_limit=FOLDED,
-            )
+        try:
+            model = onnx_ir.serde.deserialize_model(outline)
+            if model.functions:
+                InlinePass()(model)
+        except Exception as error:  # onnx_ir raises what its parts raise
+            raise GrowcError(
+                f"it is not as ONNX says ({_line(error)})",
+                help="onnx.checker.check_model tells more",
+            ) from error
         for name, value in model.graph.initializers.items():
             if name not in self.arrays and value.const_value is not None:
                 self.arrays[name] = value.const_value.numpy()
@@ -322,7 +342,7 @@ class _Reader:
             if own and constant and node.op_type in WORKED_OUT | LAYOUT | CONSTANTS:
                 known.update(v.name for v in node.outputs if v.name)
                 continue
-            if not own or node.op_type not in HANDLERS:
+            if not own or (node.op_type not in HANDLERS and node.op_type != "If"):
                 domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
                 key = (f"{domain}{node.op_type}", str(self.opset))
                 strange.setdefault(key, []).append(_called(node))
@@ -338,14 +358,31 @@ class _Reader:
             )
 
     def _node(self, node: onnx_ir.Node) -> None:
+        fault = fault_of(node, self.opset)
+        if fault is not None:
+            raise GrowcError(
+                f"{_called(node)} ({node.op_type}) is not as ONNX says: {fault}",
+                help="onnx.checker.check_model tells more",
+            )
+        missing = [v.name for v in node.inputs if v is not None and v.name not in self.values]
+        if missing:
+            raise GrowcError(
+                f"{_called(node)} reads `{missing[0]}`, which nothing gives",
+                help="an initializer or a node is missing: is the file complete?",
+            )
         inputs = [None if v is None else self.values[v.name or ""] for v in node.inputs]
         constant = all(v is None or isinstance(v, Const) for v in inputs)
         self.b.here = _hint(node)
+        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            self._branch(node, inputs[0])
+            return
         try:
             attributes = {name: _plain(a) for name, a in node.attributes.items()}
             call = Call(node.op_type, inputs, len(node.outputs), attributes, self.opset, self.b)
             if constant and node.op_type in WORKED_OUT - LAYOUT:
                 results = self._worked_out(node, call)
+            elif node.op_type not in HANDLERS:
+                raise Unreadable("growc has it for constants only")
             else:
                 result = HANDLERS[node.op_type](call)
                 results = result if isinstance(result, tuple) else (result,)
@@ -375,6 +412,29 @@ class _Reader:
                     help="cut the model before it, or export it another way",
                 )
 
+    def _branch(self, node: onnx_ir.Node, condition: Value) -> None:
+        """Read the branch of an If that is taken; shapes usually decide it."""
+        if not isinstance(condition, Const) or condition.array.size != 1:
+            raise GrowcError(
+                f"growc cannot read {_called(node)} (If): its condition depends on the input",
+                help="cut the model before it, or export it another way",
+            )
+        taken = "then_branch" if condition.number() else "else_branch"
+        graph: onnx_ir.Graph = node.attributes[taken].value
+        for name, value in graph.initializers.items():
+            if value.const_value is not None:
+                self.values[name] = Const(value.const_value.numpy())
+        for inner in graph:
+            if inner.domain not in ("", "ai.onnx") or inner.op_type not in KNOWN:
+                raise GrowcError(
+                    f"growc cannot read {_called(inner)} ({inner.op_type}), within {_called(node)}",
+                    help="cut the model before it, or export it another way",
+                )
+            self._node(inner)
+        for outer, result in zip(node.outputs, graph.outputs, strict=False):
+            if outer.name and result.name in self.values:
+                self.values[outer.name] = self.values[result.name]
+
     def _worked_out(self, node: onnx_ir.Node, call: Call) -> Sequence[Value]:
         """The results of a node whose operands are all known."""
         arrays = [v.array if isinstance(v, Const) else None for v in call.inputs]
@@ -394,7 +454,10 @@ class _Reader:
         value = self.values.get(name)
         try:
             if value is None or isinstance(value, tuple):
-                raise GrowcError(f"nothing gives the output `{name}`")
+                raise GrowcError(
+                    f"nothing gives the output `{name}`",
+                    help="a node is missing: is the file complete?",
+                )
             if isinstance(value, Const):
                 raise GrowcError(
                     f"the output `{name}` does not depend on an input", help="leave it out"
@@ -410,7 +473,11 @@ def _sorted(graph: onnx.GraphProto, stored: Mapping[str, Any]) -> list[onnx.Node
     giver: dict[str, int] = {}
     for index, node in enumerate(graph.node):
         for name in node.output:
-            if name and (name in giver or name in known):
+            if name and name in known:
+                raise GrowcError(
+                    f"{_proto_called(node)} gives `{name}`, which is an input or a stored tensor"
+                )
+            if name and name in giver:
                 raise GrowcError(f"two nodes give `{name}`")
             giver[name] = index
     order: list[int] = []
@@ -466,7 +533,7 @@ def _without_large(proto: onnx.ModelProto) -> onnx.ModelProto:
     small = [
         t
         for t in proto.graph.initializer
-        if int(np.prod(t.dims, dtype=np.float64)) <= FOLDED
+        if int(np.prod(t.dims, dtype=np.float64)) <= SMALL
         and t.data_location != TensorProto.EXTERNAL
     ]
     kept = {t.name for t in small}
@@ -494,6 +561,13 @@ def _plain(attribute: onnx_ir.Attr) -> Any:
     if attribute.name == "to" and isinstance(value, int):
         return onnx_ir.DataType(value).name
     return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _numbers_of(attribute: onnx_ir.Attr) -> NDArray[Any]:
+    try:
+        return np.asarray(_plain(attribute))
+    except (TypeError, ValueError):  # a tensor with too many or too few numbers
+        return np.zeros(0)
 
 
 def _is_view(found: Const, operands: Sequence[Value]) -> bool:
@@ -529,10 +603,13 @@ def _some(places: list[str]) -> str:
     counts = Counter(places)
     shown = list(counts)[:5]
     rest = len(places) - len(shown)
-    text = ", ".join(p.removeprefix("the node ") for p in shown)
+    text = ", ".join(p.replace("the node `", "`") for p in shown)
     return text + (f" and {rest} more" if rest > 0 else "")
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
+    """What an error says, or the one that it came of."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"

@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from ...ir import ops
+from ...ir.types import MAX_ELEMENTS
 from . import layers
 from . import operations as o
 from .onnx_call import Call, handles
-from .values import Bound, Const, Unreadable, Value
+from .values import Bound, Const, Unreadable, Value, shown
 
 
 @handles("Constant")
@@ -29,6 +30,8 @@ def constant_of_shape(call: Call) -> Value:
     shape = call.ints(0, "shape")
     if min(shape, default=0) < 0:
         raise Unreadable(f"it fills a tensor of the impossible shape {shape}")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise Unreadable(f"it fills a tensor of shape {shape}, which is too large")
     value = call.attr("value", np.zeros(1, np.float32))
     return Const(np.broadcast_to(value.reshape(()), shape))
 
@@ -61,20 +64,21 @@ def reshape(call: Call) -> Value:
     old = call.shape
     if not call.attr("allowzero", 0):
         if any(n == 0 and i >= len(old) for i, n in enumerate(target)):
-            raise Unreadable(f"{target} copies an axis that {list(old)} does not have")
+            raise Unreadable(f"{target} copies an axis that {call.shown} does not have")
         target = [old[i] if n == 0 else n for i, n in enumerate(target)]
-    return reshaped(call, whole(target, old))
+    return reshaped(call, whole(target, old, call.b.batch))
 
 
-def whole(target: list[int], old: tuple[int, ...]) -> list[int]:
+def whole(target: list[int], old: tuple[int, ...], batch: int = 0) -> list[int]:
     """The target with its -1 worked out. Raises :class:`Unreadable` if it does not fit."""
+    misfit = Unreadable(f"{shown(old, batch)} does not become {target}")
     total = math.prod(old)
     known = math.prod(n for n in target if n != -1)
     if target.count(-1) > 1 or min(target, default=1) < -1 or known == 0 or total % known:
-        raise Unreadable(f"{list(old)} does not become {target}")
+        raise misfit
     found = [total // known if n == -1 else n for n in target]
     if math.prod(found) != total:
-        raise Unreadable(f"{list(old)} does not become {target}")
+        raise misfit
     return found
 
 
@@ -93,7 +97,7 @@ def squeeze(call: Call) -> Value:
         axes = [i for i, n in enumerate(old) if n == 1]
     gone = {o.in_range(axis, len(old)) for axis in axes}
     if any(old[axis] != 1 for axis in gone):
-        raise Unreadable(f"it removes an axis of {list(old)} whose size is not 1")
+        raise Unreadable(f"it removes an axis of {call.shown} whose size is not 1")
     return reshaped(call, [n for i, n in enumerate(old) if i not in gone])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ir import Op, ops
 from .builder import Builder
-from .values import Bound, Const, Unreadable, same_slices
+from .values import Bound, Const, Unreadable, same_slices, shown
 
 Tensor = Bound | Const
 
@@ -318,7 +318,7 @@ def squeeze(b: Builder, x: Bound, axes: Sequence[int]) -> Bound:
     real = x.real(b.batch)
     gone = {in_range(axis, len(real)) for axis in axes}
     if any(real[axis] != 1 for axis in gone):
-        raise Unreadable(f"it removes an axis of {list(real)} whose size is not 1")
+        raise Unreadable(f"it removes an axis of {shown(real, b.batch)} whose size is not 1")
     return b.reshape(x, [n for i, n in enumerate(real) if i not in gone])
 
 

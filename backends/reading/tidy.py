@@ -43,6 +43,8 @@ class Tidy:
         self.b = builder
         self.graph = builder.graph
         self.free = input_free(self.graph)
+        self.seen: dict[tuple[Op, tuple[str, ...]], str] = {}
+        """A node of this op and these operands."""
 
     # ---- looking
 
@@ -129,12 +131,12 @@ def twice(t: Tidy, at: str) -> str | None:
     node = t.graph.node(at)
     if not node.operands or t.graph.params_of(at) or node.op.name in ("dropout", "attention"):
         return None
-    for other, _ in t.graph.consumers(node.operands[0]):
-        if other == at:
-            return None
-        found = t.graph.node(other)
+    other = t.seen.get((node.op, node.operands), at)
+    if other != at and other in t.graph:
+        found = t.graph.node(other)  # it may read something else by now
         if found.op == node.op and found.operands == node.operands:
             return other
+    t.seen[node.op, node.operands] = at
     return None
 
 

@@ -160,7 +160,11 @@ class Notes:
             self.texts.append(text)
 
 
-def batch_number(taken: set[int], least: int = 127) -> int:
+STAND_IN = 127
+"""The least number that stands for the size of an open batch."""
+
+
+def batch_number(taken: set[int], least: int = STAND_IN) -> int:
     """A prime of at least ``least`` that divides none of the numbers: it stands for the batch
     wherever it turns up. ``least`` is odd."""
     prime = least
@@ -176,6 +180,16 @@ def _is_prime(n: int) -> bool:
 def long_axes(shape: Sequence[int]) -> list[int]:
     """The sizes that are not 1."""
     return [n for n in shape if n != 1]
+
+
+def shown(shape: Sequence[int], batch: int) -> str:
+    """A foreign tensor's shape for a message, with N for the stand-in of an open batch."""
+    words = []
+    for n in shape:
+        times, rest = divmod(n, max(batch, 1))
+        is_open = batch >= STAND_IN and n and not rest
+        words.append(str(n) if not is_open else "N" if times == 1 else f"{times}·N")
+    return f"[{', '.join(words)}]"
 
 
 def same_slices(array: NDArray[Any], axis: int) -> bool:
