@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ...ir import ops
+from ...ir import OPS, ops
+from ...ir.ops import Broadcasting
 from .tidy import Tidy, near, rule
 
 
@@ -144,3 +145,14 @@ def whole_channels(t: Tidy, at: str) -> str | None:
     if not op.keep and rank >= 3 and t.is_a(x, (ops.GlobalAvgPool, ops.GlobalMaxPool)):
         return t.put(at, ops.Reshape(t.shape(at)), x)
     return None
+
+
+@rule(*(cls for cls in OPS.values() if issubclass(cls, Broadcasting)))
+def repeated(t: Tidy, at: str) -> str | None:
+    """expand(x) + y → x + y, where that repeats x anyway"""
+    operands = [t.x(x) if t.is_a(x, ops.Expand) else x for x in t.operands(at)]
+    if tuple(operands) == t.operands(at):
+        return None
+    types = [t.graph.node(x).type for x in operands]
+    op = t.op(at)
+    return t.put(at, op, *operands) if op.result(*types).shape == t.shape(at) else None
