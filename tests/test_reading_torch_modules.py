@@ -158,6 +158,32 @@ def test_weights_tied_the_other_way_round() -> None:
     assert graph.parameter_count() == 42
 
 
+def test_a_tensor_of_a_layer_that_is_used_beside_it() -> None:
+    model = of(lambda m, x: F.linear(x, m.a.weight).relu() + m.a.bias, a=nn.Linear(6, 4))
+    graph, notes = checked(model, (6,))
+    assert notes == []
+    assert {"a", "a_bias"} <= {node.name for node in graph}
+
+
+def test_equal_numbers_are_not_the_same_tensor() -> None:
+    """A weight that is normalized equals its direction at first, by chance."""
+    model = of(lambda m, x: F.linear(x, m.v * m.g), v=P(R(4, 6)), g=torch.ones(1))
+    checked(model, (6,))
+    table = of(lambda m, x: x + m.table * m.ones, table=torch.rand(6), ones=torch.ones(6))
+    notes: list[str] = []
+    read(table, R(2, 6), notes=notes)
+    assert len(notes) == 1
+
+
+def test_half_numbers_inside() -> None:
+    def function(m: Any, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return m.a(x).float()
+
+    torch.manual_seed(0)
+    read(of(function, a=nn.Linear(6, 4)), R(2, 6))
+
+
 def test_what_the_network_does_not_compute_with() -> None:
     model = of(
         lambda m, x: m.a(x),

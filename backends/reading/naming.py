@@ -41,10 +41,10 @@ class Naming:
         graph = self.graph
         for name in graph.inputs:
             self.found[name] = self._claim(name)
-        self.tied = {key for node in graph for key in node.shared.values()}
         self.certain = {
             node.name: self._certain(node) for node in graph if node.name not in self.found
         }
+        self._part_tensors_from_layers()
         self.leaves = self._leaf_scopes()
         nodes = [node for node in graph if node.name not in self.found]
         self.scopes = {name: names.scope_of(name) for name in graph.inputs}
@@ -56,6 +56,18 @@ class Naming:
         for node in nodes:
             self.found[node.name] = self._claim(self._base(node))
         return self._rebuilt()
+
+    def _part_tensors_from_layers(self) -> None:
+        """A tensor that is a node cannot be an attribute of what is a layer in PyTorch."""
+        layers = {
+            self.certain.get(node.name)
+            for node in self.graph
+            if not isinstance(node.op, Stored) and self.graph.params_of(node.name)
+        }
+        for node in self.graph:
+            name = self.certain.get(node.name)
+            if isinstance(node.op, Stored) and name and names.scope_of(name) in layers:
+                self.certain[node.name] = name.replace(".", "_")
 
     def _certain(self, node: Node) -> str | None:
         """What the node's tensors, or the model itself, call it."""
@@ -77,17 +89,7 @@ class Naming:
             scope = _scope_of(source.name, spec.role)
             if scope is not None:
                 found.add(scope)
-        if len(found) != 1:
-            return None
-        name = clean(found.pop())
-        # The tensor of a layer has its name there already.
-        return (
-            name.replace(".", "_") if isinstance(node.op, Stored) and self._is_tied(node) else name
-        )
-
-    def _is_tied(self, node: Node) -> bool:
-        keys = {key for key, _ in self.graph.params_of(node.name)}
-        return not keys.isdisjoint(self.tied)
+        return clean(found.pop()) if len(found) == 1 else None
 
     def _leaf_scopes(self) -> set[str]:
         """Scopes that only nodes of one kind lie in, with nothing below: modules of one op."""

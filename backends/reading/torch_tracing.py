@@ -208,6 +208,22 @@ def line(error: Exception) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
+def is_coarse(graph: fx.Graph) -> bool:
+    """Whether half numbers are among those that a program computes with."""
+    values = (node.meta.get("val") for node in graph.nodes)
+    return any(isinstance(x, Tensor) and x.dtype in (torch.float16, torch.bfloat16) for x in values)
+
+
+def moves(target: Any) -> bool:
+    """Whether an operator gives back the numbers that it is given, perhaps in another shape."""
+    schema = getattr(target, "_schema", None)
+    copies = ("clone", "_to_copy", "lift_fresh_copy", "detach", "type_as", "repeat")
+    return schema is not None and (
+        schema.name.partition("::")[2] in copies
+        or any(result.alias_info is not None for result in schema.returns)
+    )
+
+
 def _needs_order(graph: fx.Graph) -> bool:
     """Whether the program must be written without changes in place first: one of them is seen
     through another view of the same numbers, or a part of the program is a graph of its own."""
