@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...ir import ops
 from ...ir.ops import Constant, Op
-from .operations import NEVER, mask
+from .operations import LOWEST, NEVER, mask
 from .tidy import Tidy, near, rule
 
 MOVES: tuple[type[Op], ...] = (ops.Reshape, ops.Flatten, ops.Transpose, ops.Slice, ops.Gather)
@@ -65,6 +65,27 @@ def masked(t: Tidy, at: str) -> str | None:
 def _is_never(t: Tidy, name: str) -> bool:
     values = _values(t, name)
     return values is not None and values.size == 1 and float(values.reshape(())) <= NEVER
+
+
+@rule(ops.Softmax)
+def finite_mask(t: Tidy, at: str) -> str | None:
+    """softmax(x + mask): -inf in the mask becomes float32's least number
+
+    Both have no weight beside a number that is kept, but -inf has no exact proof.
+    """
+    op, scores = t.op(at), t.x(at)
+    if not t.is_a(scores, ops.Add) or op.axis % len(t.shape(at)) != len(t.shape(at)) - 1:  # type: ignore[attr-defined]
+        return None
+    for stored in t.operands(scores):
+        while t.is_a(stored, ops.Reshape) and t.only_user(stored) is not None:
+            stored = t.x(stored)
+        values = t.graph.weights.get(stored) if t.is_a(stored, Constant) else None
+        if values is None or t.only_user(stored) is None or not np.isneginf(values).any():
+            continue
+        if np.isfinite(values).any(axis=-1).all():
+            t.graph.weights[stored] = np.maximum(values, np.float32(LOWEST))
+            t.b.sources[stored] = replace(t.b.sources[stored], exact=False)
+    return None
 
 
 @rule(ops.MatMul)
@@ -224,7 +245,7 @@ def _is_causal(t: Tidy, mask: str) -> bool:
 def _mask(t: Tidy, at: str, mask: str, heads: int) -> str | None:
     """The mask as [queries, keys] or [heads, queries, keys]."""
     shape = t.shape(mask)
-    while len(shape) > 2 and shape[0] == 1:
+    while len(shape) > 3 and shape[0] == 1:
         shape = shape[1:]
     if len(shape) > 3:
         return None
