@@ -34,9 +34,12 @@ class Builder:
     """A graph in the making, whose nodes have names of no meaning until :mod:`naming` gives them
     theirs."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, *, deduplicated: bool = False) -> None:
         self.batch = batch
         """The size that the batch has while the model is read."""
+        self.deduplicated = deduplicated
+        """Whether tensors of the same numbers are stored once, as exporters to ONNX do. Then the
+        ones and zeros that layers begin with say nothing of tied weights."""
         self.graph = Graph()
         self.hints: dict[str, Hint] = {}
         self.sources: dict[str, Source] = {}
@@ -71,7 +74,7 @@ class Builder:
         name = self.fresh()
         shared: dict[str, str] = {}
         for role, value in (params or {}).items():
-            key = self._store(name, role, value)
+            key = self._store(name, role, value, tied=bool(shared))
             if key != _own(name, role):
                 shared[role] = key
         try:
@@ -82,18 +85,19 @@ class Builder:
         self.hints[name] = replace(here, weight=bool(params)) if main else Hint(scope=here.scope)
         return name
 
-    def _store(self, node: str, role: str, value: Const) -> str:
+    def _store(self, node: str, role: str, value: Const, *, tied: bool = False) -> str:
         """Put a parameter into the store, or find it where another node has put it.
 
-        Exporters also store tensors once that only happen to have the same numbers, such as the
-        zeros of biases and means; what plays another part is no tied weight.
+        ``tied``: other tensors of the node are those of another.
         """
         exact = not value.changed
         if value.name is not None and exact:
             known = self._stored.get((value.name, value.transposed, value.rows))
             # The key of a stored tensor that is a node of its own has no role in it.
             if known is not None and ("" in (role, _role(known)) or _role(known) == role):
-                return known
+                if tied or not self.deduplicated or not is_uniform(value.array):
+                    return known
+                value = replace(value, name=None)
         key = _own(node, role)
         self.graph.weights[key] = floats(value.array)
         self.sources[key] = Source(value.name, value.transposed, value.rows, exact)
@@ -318,6 +322,12 @@ def _merged(x: Bound) -> tuple[int, ...]:
 
 def _own(node: str, role: str) -> str:
     return f"{node}.{role}" if role else node
+
+
+def is_uniform(array: NDArray[Any]) -> bool:
+    """Whether all numbers are the same, as those that a layer begins with."""
+    first = array.reshape(-1)[:1]
+    return bool((array.reshape(-1)[-1:] == first).all() and (array == first).all())
 
 
 def _role(key: str) -> str:

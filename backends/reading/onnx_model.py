@@ -31,6 +31,7 @@ from .onnx_call import HANDLERS, LAYOUT, Call
 from .onnx_checks import fault_of, require_sound
 from .onnx_constants import WORKED_OUT, Budget, size_of, work_out
 from .onnx_file import array_of, open_model, opset_of
+from .operations import NEVER
 from .tidy import tidy
 from .values import Bound, Const, Hint, Unreadable, Value, batch_number
 
@@ -146,7 +147,7 @@ class _Reader:
 
     def _build(self, batch: int) -> None:
         """Read the nodes, with ``batch`` as the size of the batch."""
-        self.b = Builder(batch)
+        self.b = Builder(batch, deduplicated=True)
         self.budget = Budget(self.stored)
         self.asks_batch = False
         self.firsts: list[int] = []
@@ -155,8 +156,7 @@ class _Reader:
         for value in self.feeds:
             self._input(value)
         for name, array in self.arrays.items():
-            trainable = array.size > 1 and np.issubdtype(array.dtype, np.floating)
-            self.values[name] = Const(array, name, bool(trainable))
+            self.values[name] = Const(array, name, _is_learned(array))
         for node in self.nodes:
             self.firsts.append(len(self.b.hints))
             self._node(node)
@@ -442,7 +442,7 @@ class _Reader:
         if node.op_type == "Expand":
             array, shape = (call.const(i, what) for i, what in enumerate(("operand", "shape")))
             wide = np.broadcast_shapes(array.shape, tuple(shape.ints()))
-            return (Const(np.broadcast_to(array.array, wide)),)
+            return (array.with_array(np.broadcast_to(array.array, wide)),)
         # What is computed of learned tensors is learned, as far as anyone can tell.
         trainable = any(isinstance(v, Const) and v.trainable for v in call.inputs)
         return tuple(
@@ -568,6 +568,13 @@ def _numbers_of(attribute: onnx_ir.Attr) -> NDArray[Any]:
         return np.asarray(_plain(attribute))
     except (TypeError, ValueError):  # a tensor with too many or too few numbers
         return np.zeros(0)
+
+
+def _is_learned(array: NDArray[Any]) -> bool:
+    """Whether a stored tensor is one that training moves, as far as its numbers tell."""
+    if array.size == 1 or not np.issubdtype(array.dtype, np.floating):
+        return False
+    return not array.size or bool(array.min() > NEVER)  # else a mask
 
 
 def _is_view(found: Const, operands: Sequence[Value]) -> bool:

@@ -45,6 +45,8 @@ class Tidy:
         self.free = input_free(self.graph)
         self.seen: dict[tuple[Op, tuple[str, ...]], str] = {}
         """A node of this op and these operands."""
+        self.given: set[tuple[str | None, str]] = set()
+        """Stored tensors that became parameters, and of which role."""
 
     # ---- looking
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ...ir import ops
 from ...ir.ops import Stored
+from .builder import is_uniform
 from .tidy import Tidy, rule
 
 
@@ -15,6 +16,9 @@ def _take_over(t: Tidy, stored: str, node: str, role: str, shape: tuple[int, ...
     value = t.graph.weights[stored]
     t.graph.weights[key] = value.reshape(shape)
     source = t.b.sources[stored]
+    if (source.name, role) in t.given:
+        source = replace(source, name=None)  # only the first is called so
+    t.given.add((source.name, role))
     t.b.sources[key] = replace(source, exact=source.exact and value.shape == shape)
 
 
@@ -25,6 +29,14 @@ def _vector(t: Tidy, stored: str, shape: tuple[int, ...]) -> bool:
     return lead >= 0 and found[lead:] == shape and set(found[:lead]) <= {1}
 
 
+def _is_own(t: Tidy, stored: str, at: str) -> bool:
+    """Whether no other node reads a stored tensor, or only because exporters store what layers
+    begin with, ones and zeros, once for all."""
+    if t.only_user(stored) == at:
+        return True
+    return t.b.deduplicated and is_uniform(t.graph.weights[stored])
+
+
 @rule(ops.Add)
 def bias(t: Tidy, at: str) -> str | None:
     """linear(x) + b → linear(x) with the bias b, likewise for convolutions and norms"""
@@ -33,7 +45,7 @@ def bias(t: Tidy, at: str) -> str | None:
         return None
     layer, stored = pair
     op = t.op(layer)
-    if t.only_user(layer) != at or t.only_user(stored) != at:
+    if t.only_user(layer) != at or not _is_own(t, stored, at):
         return None
     if isinstance(op, (ops.Linear, ops.Conv, ops.ConvTranspose)) and not op.bias:
         linear = isinstance(op, ops.Linear)
@@ -61,7 +73,7 @@ def scaled(t: Tidy, at: str) -> str | None:
         return None
     norm, stored = pair
     op = t.op(norm)
-    if t.only_user(norm) != at or t.only_user(stored) != at:
+    if t.only_user(norm) != at or not _is_own(t, stored, at):
         return None
     if not isinstance(op, (ops.LayerNorm, ops.RmsNorm)) or op.affine:
         return None
