@@ -175,6 +175,13 @@ def test_equal_numbers_are_not_the_same_tensor() -> None:
     assert len(notes) == 1
 
 
+def test_a_part_of_a_matrix_beside_the_whole_is_a_copy() -> None:
+    model = of(lambda m, x: m.a(x) + F.linear(x, m.a.weight[:3]).repeat(1, 2), a=nn.Linear(6, 6))
+    graph, notes = in_evaluation(model, (6,))
+    assert notes == ["`a_2.weight` is a copy of a part of `a.weight`: training parts them"]
+    assert {"a.weight", "a.bias"} <= growc.to_torch(graph).state_dict().keys()
+
+
 def test_half_numbers_inside() -> None:
     def function(m: Any, x: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):

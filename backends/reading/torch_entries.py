@@ -91,6 +91,12 @@ class Entries:
             parts.sort()
             ends = [0, *(stop for (_, stop), _, _ in parts)]
             size = len(self.stored[name]) if self.stored[name].ndim else 1
+            whole = [part for part in parts if part[0] == (0, size)]
+            if whole and parts[1:]:
+                copies = ", ".join(f"`{key}`" for _, key, _ in parts if key != whole[0][1])
+                self.notes.add(f"{copies} is a copy of a part of `{name}`: training parts them")
+                parts = whole[:1]
+                ends = [0, size]
             if [start for (start, _), _, _ in parts] == ends[:-1] and ends[-1] == size:
                 found[name] = Foreign(tuple(key for _, key, _ in parts), parts[0][2])
         return found
