@@ -184,7 +184,8 @@ class Builder:
         if array.shape[at] == total and same_slices(array, at):
             return value.with_array(np.take(array, [0], at))
         raise Unreadable(
-            f"a stored tensor of shape {list(array.shape)} differs along the batch axis"
+            f"a stored tensor of shape {shown(array.shape, self.batch)} differs along the batch "
+            "axis"
         )
 
     def beside(self, x: Bound, like: Bound) -> str:
