@@ -15,6 +15,7 @@ from ..ir.ops import (
     Celu,
     Clip,
     Conv,
+    ConvTranspose,
     Elu,
     Gelu,
     HardSigmoid,
@@ -44,7 +45,7 @@ class Block(Place):
 
     The skip may be the entry itself, or a projection or padding of it. ``body`` are the nodes in
     between, in canonical order. The place is called by the block instance that the sum lies in,
-    if it is alone there, else by the sum.
+    if it is alone there, else by the sum. There is a layer among them.
     """
 
     entry: str
@@ -78,7 +79,8 @@ def residual_blocks(graph: Graph) -> list[Block]:
     for entry, total in found:
         inner_nodes = (name for name in region(graph, entry, total) if name not in free)
         body = sorted(inner_nodes, key=position.__getitem__)
-        if body:
+        # x + relu(x), or the corners of boxes from their centres, learn nothing.
+        if any(isinstance(graph.node(name).op, (Conv, ConvTranspose, Linear)) for name in body):
             scope = scope_of(total)
             name = scope if scope and scopes[scope] == 1 else total
             blocks.append(Block(name, (total,), entry, total, tuple(body)))

@@ -57,9 +57,9 @@ REFUSED = {
         "r2deeper does not apply at w: it yields single numbers, f32[]",
     ),
     "match without a layer": (
-        "s = x + relu(x)\noutput s",
-        "r2wider{init=match}",
-        "r2wider does not apply at s: `init=match` needs a layer here whose weights it could "
+        "y = relu(x)\noutput y",
+        "r2deeper{init=match}",
+        "r2deeper does not apply at y: `init=match` needs a layer here whose weights it could "
         "follow; use init=he",
     ),
     "instance norm of a vector": (
