@@ -25,7 +25,7 @@ MODELS = (
 )
 
 TOLERANCE = 1e-4
-"""Of the output's scale. onnxruntime's float32 is half of that from float64 in the deepest of these,
+"""Of the output's scale. float32 is half of that from float64 in the deepest of these models,
 and a wrong border, order or default is a hundred times further."""
 
 
