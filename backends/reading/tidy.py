@@ -45,6 +45,8 @@ class Tidy:
         self.free = input_free(self.graph)
         self.seen: dict[tuple[Op, tuple[str, ...]], str] = {}
         """A node of this op and these operands."""
+        self.made: list[str] = []
+        """New nodes, which no rule has looked at yet."""
         self.given: set[tuple[str | None, str]] = set()
         """Stored tensors that became parameters, and of which role."""
 
@@ -100,6 +102,7 @@ class Tidy:
         self.b.hints[name] = Hint(scope=hint.scope, kind=kind) if kind else hint
         if self.free.issuperset(operands):
             self.free.add(name)
+        self.made.append(name)
         return name
 
     def constant(self, at: str, array: NDArray[np.float32], like: str) -> str:
@@ -168,6 +171,8 @@ def tidy(builder: Builder) -> None:
                     if new != name and name in graph:
                         tools.replace(name, new)
                     again[new] = None
+                    again.update(dict.fromkeys(tools.made))
+                    tools.made.clear()
                     again.update(dict.fromkeys(users))
                     break
         waiting = [name for name in graph.order() if name in again]

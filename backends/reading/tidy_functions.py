@@ -118,6 +118,35 @@ def _power_of(t: Tidy, name: str) -> tuple[str, int]:
     return name, 1
 
 
+@rule(ops.Div, ops.Reciprocal)
+def quotients(t: Tidy, at: str) -> str | None:
+    """1/(1 + exp(-x)) → sigmoid;  x/(1 + exp(-x)) → silu;  x/(1 + |x|) → softsign"""
+    x, divisor = t.operands(at) if t.is_a(at, ops.Div) else (None, t.x(at))
+    if not t.number(divisor, ops.Scale, factor=1.0, offset=1.0):
+        return None
+    inner = t.x(divisor)
+    if t.is_a(inner, ops.Abs) and t.x(inner) == x:
+        return t.put(at, ops.Softsign(), x)
+    if not t.is_a(inner, ops.Exp) or not t.number(t.x(inner), ops.Scale, factor=-1.0, offset=0.0):
+        return None
+    source = t.x(t.x(inner))
+    if x is None:
+        return t.put(at, ops.Sigmoid(), source)
+    return t.put(at, ops.Silu(), x) if source == x else None
+
+
+@rule(ops.Maximum)
+def leaky(t: Tidy, at: str) -> str | None:
+    """max(x, slope·x) → leaky_relu, for slopes below 1"""
+    pair = t.pair(at, ops.Maximum, ops.Scale)
+    if pair is None or t.x(pair[1]) != pair[0]:
+        return None
+    op = t.op(pair[1])
+    assert isinstance(op, ops.Scale)
+    fits = op.offset == 0.0 and 0.0 < op.factor < 1.0
+    return t.put(at, ops.LeakyRelu(op.factor), pair[0]) if fits else None
+
+
 @rule(ops.Log)
 def softplus(t: Tidy, at: str) -> str | None:
     """log(1 + exp(x)) → softplus"""
@@ -147,6 +176,50 @@ def normalized(t: Tidy, at: str) -> str | None:
             return t.put(at, ops.LayerNorm(dims, eps, affine=False), source)
         return t.put(at, ops.RmsNorm(dims, eps, affine=False), x)
     return None
+
+
+@rule(ops.Add)
+def folded_norm(t: Tidy, at: str) -> str | None:
+    """x·s + (b - mean(x)·s) with s = w / sqrt(var + eps) → layer_norm(x)·w + b"""
+    if len(t.operands(at)) != 2:
+        return None
+    for scaled, shift in (t.operands(at), t.operands(at)[::-1]):
+        if not t.is_a(scaled, ops.Mul) or not t.is_a(shift, ops.Sub):
+            continue
+        bias, moved = t.operands(shift)
+        if not t.is_a(moved, ops.Mul):
+            continue
+        for x, s in _orders(t, scaled):
+            for mean, also in _orders(t, moved):
+                dims = _last_axes(t, mean)
+                if also != s or dims is None or t.x(mean) != x or not t.is_a(s, ops.Mul):
+                    continue
+                for weight, root in _orders(t, s):
+                    eps = _inverse_deviation(t, root, x, dims)
+                    if eps is not None:
+                        norm = t.put(at, ops.LayerNorm(dims, eps, affine=False), x, kind="norm")
+                        product = t.put(at, ops.Mul(), norm, weight, kind="mul")
+                        return t.put(at, ops.Add(), product, bias)
+    return None
+
+
+def _orders(t: Tidy, name: str) -> Iterator[tuple[str, str]]:
+    a, b = t.operands(name)
+    yield a, b
+    yield b, a
+
+
+def _inverse_deviation(t: Tidy, root: str, x: str, dims: int) -> float | None:
+    """eps, if the node is 1 / sqrt(var(x) + eps) over the last axes."""
+    inner = None
+    if t.is_a(root, ops.Reciprocal) and t.is_a(t.x(root), ops.Sqrt):
+        inner = t.x(t.x(root))
+    elif t.number(root, ops.Power, exponent=-0.5):
+        inner = t.x(root)
+    found = _mean_square(t, inner) if inner is not None else None
+    if found is None or found[1] != dims or found[2] <= 0:
+        return None
+    return found[2] if _centred(t, found[0], dims) == x else None
 
 
 def _quotients(t: Tidy, at: str) -> Iterator[tuple[str, str]]:
