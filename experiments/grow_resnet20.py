@@ -23,8 +23,8 @@ from benchmarks.common import circumstances
 from growc.compiler import run
 
 PIPELINE = "r2wider{init=match}, r2deeper{init=match}"
-"""New weights as large as those beside them. With He's, which are larger than those of a trained net
-under weight decay, the training loss rises at this learning rate, from 0.08 to above 0.3."""
+"""New weights as large as those beside them. With He's, which are larger than those of a net that
+was trained with weight decay, the training loss rises at this rate, from 0.08 to above 0.3."""
 MEAN = np.array((0.4914, 0.4822, 0.4465), np.float32).reshape(3, 1, 1)
 STD = np.array((0.2023, 0.1994, 0.2010), np.float32).reshape(3, 1, 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...ir import ops
 from ...ir.attributes import Pads
-from . import layers
+from . import layers, products
 from . import operations as o
 from .onnx_call import Call, handles
 from .onnx_functions import exact
@@ -96,7 +96,7 @@ def conv_transpose(call: Call) -> Value:
 
 @handles("MatMul")
 def matmul(call: Call) -> Value:
-    return o.matmul(call.b, call.tensor(0), call.tensor(1))
+    return products.matmul(call.b, call.tensor(0), call.tensor(1))
 
 
 @handles("Gemm")
@@ -111,7 +111,7 @@ def gemm(call: Call) -> Value:
         if alpha != 1.0:
             weight = times(alpha, weight)
         if bias is None:
-            return o.linear(b, x, weight)
+            return products.linear(b, x, weight)
         if isinstance(bias, Const):
             try:
                 full = np.broadcast_to(
@@ -123,11 +123,11 @@ def gemm(call: Call) -> Value:
                 flat = bias if bias.shape == full.shape[1:] else bias.with_array(full[0])
                 if beta != 1.0:
                     flat = times(beta, flat)
-                return o.linear(b, x, weight, flat)
-        product: Bound = o.linear(b, x, weight)
+                return products.linear(b, x, weight, flat)
+        product: Bound = products.linear(b, x, weight)
     else:
         y = b.transpose(o.bound(b, y), [1, 0]) if call.attr("transB", 0) else y
-        product = o.scale(b, o.matmul(b, x, y), alpha)
+        product = o.scale(b, products.matmul(b, x, y), alpha)
     if bias is None or beta == 0.0:
         return product
     return o.add(b, product, o.scale(b, bias, beta) if beta != 1.0 else bias)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...ir import ops
 from ...ir.types import MAX_ELEMENTS
-from . import layers
+from . import layers, moving, products
 from . import operations as o
 from .onnx_call import Call, handles
 from .values import Bound, Const, Unreadable, Value, shown
@@ -126,7 +126,7 @@ def transpose(call: Call) -> Value:
 @handles("Concat")
 def concat(call: Call) -> Value:
     values = [call.tensor(i) for i in range(len(call.inputs))]
-    return o.concat(call.b, values, call.attr("axis", 1))
+    return moving.concat(call.b, values, call.attr("axis", 1))
 
 
 @handles("Split")
@@ -145,7 +145,7 @@ def split(call: Call) -> Value:
         raise Unreadable(f"it splits {total} into {list(sizes)}")
     ends = np.cumsum(sizes).tolist()
     return tuple(
-        o.cut(call.b, call.x, axis, end - n, end) for n, end in zip(sizes, ends, strict=True)
+        moving.cut(call.b, call.x, axis, end - n, end) for n, end in zip(sizes, ends, strict=True)
     )
 
 
@@ -164,7 +164,7 @@ def slices(call: Call) -> Value:
     for axis, start, end, step in zip(where, starts, ends, by, strict=True):
         # Going backwards, an end below the first element means that it is taken too.
         size = x.real(call.b.batch)[axis]
-        x = o.cut(call.b, x, axis, start, None if step < 0 and end < -size else end, step)
+        x = moving.cut(call.b, x, axis, start, None if step < 0 and end < -size else end, step)
     return x
 
 
@@ -175,10 +175,10 @@ def gather(call: Call) -> Value:
     if isinstance(table, Const) and isinstance(indices, Bound):
         if o.in_range(axis, table.array.ndim) or table.array.ndim != 2:
             raise Unreadable("it looks up numbers of the input in something that is not a table")
-        return o.embedding(call.b, indices, table)
+        return products.embedding(call.b, indices, table)
     numbers = o.const(indices, "indices")
     x = call.x
-    taken = o.take(call.b, x, axis, numbers.ints())
+    taken = moving.take(call.b, x, axis, numbers.ints())
     if numbers.array.ndim == 1:
         return taken
     old = taken.real(call.b.batch)
@@ -188,12 +188,12 @@ def gather(call: Call) -> Value:
 
 @handles("Expand")
 def expand(call: Call) -> Value:
-    return o.expand(call.b, call.tensor(), call.ints(1, "shape"))
+    return moving.expand(call.b, call.tensor(), call.ints(1, "shape"))
 
 
 @handles("Tile")
 def tile(call: Call) -> Value:
-    return o.tile(call.b, call.x, call.ints(1, "repeats"))
+    return moving.tile(call.b, call.x, call.ints(1, "repeats"))
 
 
 @handles("Pad")
@@ -209,7 +209,7 @@ def pad(call: Call) -> Value:
     widths = [(0, 0)] * x.rank
     for i, axis in enumerate(where):
         widths[axis] = (numbers[i], numbers[i + len(where)])
-    return o.pad(b, x, widths, value, call.attr("mode", "constant"))
+    return moving.pad(b, x, widths, value, call.attr("mode", "constant"))
 
 
 @handles("DepthToSpace", "SpaceToDepth")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...ir.attributes import Pads
-from . import layers
+from . import layers, moving, products
 from . import operations as o
 from .torch_call import Call, handles, ints
 from .values import Bound, Const, Unreadable, Value
@@ -74,16 +74,16 @@ def _transposed(
 def linear(call: Call) -> Value:
     b, x, weight = call.b, call.tensor("input"), call.tensor("weight")
     if isinstance(weight, Const):
-        return o.linear(b, x, weight, call.optional("bias"))
+        return products.linear(b, x, weight, call.optional("bias"))
     # A matrix that is computed from stored tensors, or from the input.
-    product = o.matmul(b, x, o.turned(b, weight))
+    product = products.matmul(b, x, products.turned(b, weight))
     return product if call["bias"] is None else o.add(b, product, call.tensor("bias"))
 
 
 @handles("aten.mm", "aten.bmm", "aten.matmul")
 def matmul(call: Call) -> Value:
     other = call.get("mat2", call.get("other"))
-    return o.matmul(call.b, call.tensor(), other)
+    return products.matmul(call.b, call.tensor(), other)
 
 
 @handles("aten.addmm", "aten.baddbmm")
@@ -91,12 +91,12 @@ def addmm(call: Call) -> Value:
     x = call.get("mat1", call.get("batch1"))
     y = call.get("mat2", call.get("batch2"))
     if call.get("alpha", 1) != 1 or call.get("beta", 1) != 1:
-        product = o.scale(call.b, o.matmul(call.b, x, y), float(call.get("alpha", 1)))
+        product = o.scale(call.b, products.matmul(call.b, x, y), float(call.get("alpha", 1)))
         return o.add(call.b, product, o.scale(call.b, call.tensor(), float(call.get("beta", 1))))
     bias = call.tensor()
     if isinstance(y, Const) and isinstance(bias, Const) and bias.array.ndim == 1:
-        return o.linear(call.b, x, y.with_array(y.array.T, transposed=True), bias)
-    return o.add(call.b, o.matmul(call.b, x, y), bias)
+        return products.linear(call.b, x, y.with_array(y.array.T, transposed=True), bias)
+    return o.add(call.b, products.matmul(call.b, x, y), bias)
 
 
 @handles("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu", "aten.lstm_cell")
@@ -107,7 +107,7 @@ def recurrent(call: Call) -> Value:
 
 @handles("aten.embedding")
 def embedding(call: Call) -> Value:
-    return o.embedding(call.b, call.tensor("indices"), call.const("weight"))
+    return products.embedding(call.b, call.tensor("indices"), call.const("weight"))
 
 
 @handles("aten.scaled_dot_product_attention")
@@ -118,7 +118,7 @@ def attention(call: Call) -> Value:
         axis = -3
         times = q.real(b.batch)[axis] // k.real(b.batch)[axis]
         k, v = (_repeated(call, x, times) for x in (k, v))
-    return o.attention(
+    return products.attention(
         b,
         q,
         k,
@@ -134,7 +134,7 @@ def _repeated(call: Call, x: Bound, times: int) -> Bound:
     """Every head several times, one after the other."""
     axis = x.rank - 3
     count = x.real(call.b.batch)[axis]
-    return o.take(call.b, x, axis, [i // times for i in range(count * times)])
+    return moving.take(call.b, x, axis, [i // times for i in range(count * times)])
 
 
 # ---- normalizations

@@ -19,8 +19,12 @@ from torch.utils import _pytree as pytree
 
 from ...ir import Graph, GrowcError
 from ...ir.diagnostics import plural
-from . import torch_functions as torch_functions  # these three register the handlers
+from . import torch_arithmetic as torch_arithmetic  # these register the handlers
+from . import torch_functions as torch_functions
+from . import torch_images as torch_images
+from . import torch_indexing as torch_indexing
 from . import torch_layers as torch_layers
+from . import torch_reductions as torch_reductions
 from . import torch_shapes as torch_shapes
 from .builder import Builder
 from .naming import Naming, clean
