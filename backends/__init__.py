@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .module_weights import weights_of, with_weights_of
+    from .module_weights import graph_of, weights_of, with_weights_of
     from .onnx_writing import onnx_files, onnx_supports, to_onnx
     from .reading.onnx_model import from_onnx
     from .reading.torch_model import from_torch
@@ -18,6 +18,7 @@ __all__ = [
     "Session",
     "from_onnx",
     "from_torch",
+    "graph_of",
     "onnx_files",
     "onnx_supports",
     "run_onnx",
@@ -32,6 +33,7 @@ _HOME = {
     "Session": "runtime",
     "from_onnx": "reading.onnx_model",
     "from_torch": "reading.torch_model",
+    "graph_of": "module_weights",
     "onnx_files": "onnx_writing",
     "onnx_supports": "onnx_writing",
     "run_onnx": "runtime",

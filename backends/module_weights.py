@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..ir import Graph, GrowcError, Weights
 from ..ir.graph import same_mask
@@ -67,6 +67,51 @@ def with_weights_of(graph: Graph, module: nn.Module) -> Graph:
     twin = graph.copy()
     twin.weights.update(weights_of(graph, module))
     return twin
+
+
+MEMORY = "growc"
+"""Where a ``GraphModule``'s ``meta`` has the graph it was made from, without its numbers."""
+
+
+class Memory:
+    """A graph that copies of a module share, and that its pickles leave out: they are to be loaded
+    without growc."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __deepcopy__(self, memo: object) -> Memory:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[()]]:
+        return str, ()
+
+
+def remember(module: fx.GraphModule, graph: Graph) -> None:
+    """Let a module know the graph that it was made from."""
+    outline = graph.copy()
+    outline.weights = Weights(masks=graph.weights.masks, foreign=graph.weights.foreign)
+    module.meta[MEMORY] = Memory(outline)
+
+
+def graph_of(module: nn.Module) -> Graph:
+    """The network that a module of :func:`to_torch` computes, with the module's present values.
+
+    As :func:`weights_of` does, it shares the module's memory on the CPU. The module may be
+    compiled, wrapped for distributed training, or a deep copy; but one that was pickled has
+    forgotten its graph.
+
+    Raises :class:`GrowcError` for a module that ``to_torch`` did not make.
+    """
+    inner = unwrapped(module)
+    memory = inner.meta.get(MEMORY) if isinstance(inner, fx.GraphModule) else None
+    if not isinstance(memory, Memory):
+        raise GrowcError(
+            f"growc does not know the network of this {type(inner).__name__}",
+            help="make the module with growc.to_torch(graph); of a module of your own, "
+            "graph = growc.from_torch(module, example)",
+        )
+    return with_weights_of(memory.graph, inner)
 
 
 def _named(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from . import torch_pools as torch_pools
 from . import torch_resize as torch_resize
 from . import torch_shapes as torch_shapes
 from .module_names import assemble
+from .module_weights import remember
 from .registry import require_values, shortened
 from .state_dicts import keep_foreign
 from .torch_modules import set_masks
@@ -31,7 +33,11 @@ def torch_supports(op: type[Op]) -> bool:
 
 
 def to_torch(
-    graph: Graph, *, dtype: torch.dtype | None = None, share: bool = False
+    graph: Graph,
+    *,
+    dtype: torch.dtype | None = None,
+    share: bool = False,
+    reuse: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> fx.GraphModule:
     """A trainable PyTorch module that computes what the graph says.
 
@@ -45,7 +51,10 @@ def to_torch(
     training mode, as any new one.
 
     ``dtype`` is that of the parameters, float32 if not given. With ``share`` the module's tensors
-    are the graph's arrays, so that training changes these; otherwise they are copies.
+    are the graph's arrays, so that training changes these; otherwise they are copies. ``reuse`` has
+    tensors of another module, by the graph's names, that are taken as they are.
+
+    The module remembers the graph's structure: see :func:`graph_of`.
 
     A layer whose parameters have masks computes with α ⊙ W: a missing weight has no gradient and
     stays zero, whatever the optimizer. Its masks are the buffers ``weight_mask`` and
@@ -57,7 +66,7 @@ def to_torch(
     """
     lowering.check(graph)
     require_values(graph)
-    values = _tensors(graph, dtype or torch.float32, share=share)
+    values = {**_tensors(graph, dtype or torch.float32, share=share, reuse=reuse), **reuse}
     masked = {key: m for key, m in graph.weights.masks.items() if key in values}
     tracer = Tracer if any(isinstance(node.op, Constant) for node in graph) else None
     draft = Draft(dtype or torch.float32, input_free(graph), fx.Graph(tracer_cls=tracer))
@@ -88,6 +97,7 @@ def to_torch(
     module = fx.GraphModule(assemble(graph, draft.modules, draft.tensors), draft.graph)
     if graph.weights.foreign or any(node.shared for node in graph):
         keep_foreign(module, graph.weights.foreign)
+    remember(module, graph)
     return module
 
 
@@ -100,9 +110,12 @@ def _placeholder(draft: Draft, name: str) -> fx.Node:
     return node
 
 
-def _tensors(graph: Graph, dtype: torch.dtype, *, share: bool) -> dict[str, Tensor]:
-    """Every parameter by store name: an ``nn.Parameter``, or a tensor for running statistics."""
-    specs = graph.parameters()
+def _tensors(
+    graph: Graph, dtype: torch.dtype, *, share: bool, reuse: Container[str]
+) -> dict[str, Tensor]:
+    """Every parameter by store name, but for those that are there already: an ``nn.Parameter``, or
+    a tensor for running statistics."""
+    specs = {name: spec for name, spec in graph.parameters().items() if name not in reuse}
     if share:
         _require_shareable(graph, dtype)
     tensors: dict[str, Tensor] = {}

@@ -39,6 +39,8 @@ _HOME = {
     "dumps": "grammar",
     "from_onnx": "backends",
     "from_torch": "backends",
+    "graph_of": "backends",
+    "grow": "growing",
     "initialize": "ir",
     "load": "grammar",
     "loads": "grammar",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from .backends import (
         from_onnx,
         from_torch,
+        graph_of,
         run_onnx,
         to_onnx,
         to_torch,
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     )
     from .compiler import compile
     from .grammar import dumps, load, loads
+    from .growing import grow
     from .ir import (
         OPS,
         Diagnostic,
@@ -107,6 +111,8 @@ __all__ = [
     "dumps",
     "from_onnx",
     "from_torch",
+    "graph_of",
+    "grow",
     "initialize",
     "load",
     "loads",
