@@ -41,6 +41,24 @@ class Heads:
         return t.put(at, part, self.source, kind=kind)
 
 
+@dataclass(frozen=True, slots=True)
+class Regrouped:
+    """Heads of any origin, such as rotated ones: [heads, tokens, width], or [heads, width, tokens]
+    if ``turned``. They are put beside each other as features."""
+
+    source: str
+    turned: bool
+    heads: int
+    width: int
+    factor: float
+
+    def features(self, t: Tidy, at: str, kind: str) -> str:
+        """A new node that yields the features of tokens."""
+        order = [2, 0, 1] if self.turned else [1, 0, 2]
+        apart = t.put(at, ops.Transpose(order), self.source, kind=f"{kind}_heads")
+        return t.put(at, ops.Flatten(1), apart, kind=kind)
+
+
 @rule(ops.Softmax)
 def masked(t: Tidy, at: str) -> str | None:
     """softmax(where(kept, x, -∞)) → softmax(x + mask), for constants"""
@@ -108,12 +126,13 @@ def attention(t: Tidy, at: str) -> str | None:
     if not t.is_a(scores, ops.MatMul):
         return None
     q, k = (
-        _heads(t, x, turned) for x, turned in zip(t.operands(scores), (False, True), strict=True)
+        _heads(t, x, turned) or _regrouped(t, x, turned)
+        for x, turned in zip(t.operands(scores), (False, True), strict=True)
     )
-    v = _heads(t, values, False)
+    v = _heads(t, values, False) or _regrouped(t, values, False)
     if q is None or k is None or v is None or not q.heads == k.heads == v.heads:
         return None
-    exit = _exit(t, at, v)
+    exit = _exit(t, at)
     if exit is None:
         return None
     factor *= q.factor * k.factor
@@ -192,6 +211,14 @@ def _heads(t: Tidy, name: str, turned: bool) -> Heads | None:
     return Heads(source, offset, heads, width, factor)
 
 
+def _regrouped(t: Tidy, name: str, turned: bool) -> Regrouped | None:
+    factor, source = _unscaled(t, name)
+    shape = t.shape(source)
+    if len(shape) != 3:
+        return None
+    return Regrouped(source, turned, shape[0], shape[1 if turned else 2], factor)
+
+
 def _moved(t: Tidy, name: str, numbers: NDArray[Any]) -> NDArray[Any]:
     op: Any = t.op(name)
     if isinstance(op, ops.Transpose):
@@ -206,7 +233,7 @@ def _moved(t: Tidy, name: str, numbers: NDArray[Any]) -> NDArray[Any]:
     return numbers.reshape(t.shape(name))
 
 
-def _exit(t: Tidy, at: str, v: Heads) -> str | None:
+def _exit(t: Tidy, at: str) -> str | None:
     """The node after ``at`` that puts the heads beside each other again: [tokens, features]."""
     if len(t.shape(at)) == 2:
         return at
