@@ -52,3 +52,12 @@ def test_every_handler_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
         model = case.make()
         growc.from_torch(model, tuple(batch_of(case.inputs, 2, torch.float32)), check=False)
     assert HANDLERS.keys() - met == {f"aten.{name}" for name in ELSEWHERE}
+
+
+@pytest.mark.parametrize("name", ["Llama", "Llama, shared keys"])
+def test_rotated_and_shared_heads_are_attention(name: str) -> None:
+    case = CASES[name]
+    graph = growc.from_torch(case.make(), tuple(batch_of(case.inputs, 2, torch.float32)))
+    (attention,) = (node for node in graph if node.op.name == "attention")
+    assert (attention.op.heads, attention.op.causal) == (4, True)
+    assert not {node.op.name for node in graph} & {"matmul", "softmax"}
