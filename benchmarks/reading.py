@@ -63,7 +63,8 @@ def main() -> None:
     report(
         "reading",
         [
-            f"ResNet-50 from ONNX: {graph.parameter_count():,} parameters, {size:,} bytes, 21 rounds",
+            f"ResNet-50 from ONNX: {graph.parameter_count():,} parameters, {size:,} bytes, "
+            "21 rounds",
             f"growc.from_onnx                         {ours:6.0f} ms (median)",
             f"onnx.load and onnx.checker.check_model  {onnxs:6.0f} ms (median)",
             f"ratio                                   {middle:6.2f} (quartiles {low:.2f} to "

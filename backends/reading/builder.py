@@ -45,6 +45,8 @@ class Builder:
         self.sources: dict[str, Source] = {}
         """Parameter → the foreign tensor it is."""
         self.notes = Notes()
+        self.infinite: list[str] = []
+        """Nodes whose numbers stand for minus infinity; a max pooling must take their place."""
         self.here = Hint()
         """What the nodes made now could be called."""
         self._stored: dict[tuple[Any, ...], str] = {}

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from onnx_ir.passes.common import InlinePass
 
 from ...ir import Graph, GrowcError, names
 from ...ir.diagnostics import plural
+from ...ir.ops import Pad
 from ...ir.types import MAX_DIMENSION
 from . import onnx_functions as onnx_functions  # these three register the handlers
 from . import onnx_layers as onnx_layers
@@ -33,7 +35,7 @@ from .onnx_constants import WORKED_OUT, Budget, size_of, work_out
 from .onnx_file import array_of, open_model, opset_of
 from .operations import NEVER
 from .tidy import tidy
-from .values import Bound, Const, Hint, Unreadable, Value, batch_number
+from .values import Bound, Const, Hint, Unreadable, Value, batch_number, same_slices
 
 WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.BOOL}
 NUMBERS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -140,6 +142,10 @@ class _Reader:
         made = self.b.graph
         made.name = clean(self.name).replace(".", "_") or "net"
         tidy(self.b)
+        if any(isinstance(made.node(n).op, Pad) for n in self.b.infinite if n in made):
+            raise GrowcError(
+                "growc cannot read a Pad by minus infinity, but for the border of a max pooling"
+            )
         result = named(made, self.b.hints, self.b.sources)
         if self.notes is not None:
             self.notes += self.b.notes.texts
@@ -459,12 +465,20 @@ class _Reader:
                     help="a node is missing: is the file complete?",
                 )
             if isinstance(value, Const):
-                raise GrowcError(
-                    f"the output `{name}` does not depend on an input", help="leave it out"
-                )
+                value = self._constant_output(name, value)
             self.b.output(name, value)
         except Unreadable as error:
             raise GrowcError(f"growc cannot read the output `{name}`: {error}") from None
+
+    def _constant_output(self, name: str, value: Const) -> Bound:
+        """A stored tensor that is repeated for each example."""
+        array = value.array
+        if not array.ndim or array.shape[0] != self.b.batch or not same_slices(array, 0):
+            raise GrowcError(
+                f"the output `{name}` does not depend on an input", help="leave it out"
+            )
+        like = Bound("", array.shape[1:])
+        return replace(like, node=self.b.spread(value, like))
 
 
 def _sorted(graph: onnx.GraphProto, stored: Mapping[str, Any]) -> list[onnx.NodeProto]:

@@ -209,7 +209,12 @@ def pad(call: Call) -> Value:
     widths = [(0, 0)] * x.rank
     for i, axis in enumerate(where):
         widths[axis] = (numbers[i], numbers[i + len(where)])
-    return moving.pad(b, x, widths, value, call.attr("mode", "constant"))
+    if value != -math.inf:
+        return moving.pad(b, x, widths, value, call.attr("mode", "constant"))
+    # A border for a max pooling, which becomes a padding of that.
+    found = moving.pad(b, x, widths, o.LOWEST, call.attr("mode", "constant"))
+    b.infinite.append(found.node)
+    return found
 
 
 @handles("DepthToSpace", "SpaceToDepth")
