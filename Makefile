@@ -53,6 +53,7 @@ bench: .venv/installed ## Measure speed; writes benchmarks/results
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.widening
 	$(BIN)/python -m benchmarks.proving
+	$(BIN)/python -m benchmarks.growing
 	$(BIN)/python -m benchmarks.reading
 
 clean: ## Remove what was made, the environment included
