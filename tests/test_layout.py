@@ -27,7 +27,7 @@ OUTSIDE = {
     "grammar": {"lark"},
     "fingerprints": {"numpy"},
     "passes": {"numpy"},
-    "backends": {"numpy", "torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript"},
+    "backends": {"numpy", "torch", "onnx", "onnx_ir", "onnxruntime"},
     "proof": {"numpy", "torch"},
     "train": {"torch"},
     "cli": {"click", "rich"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 from bisect import bisect_right
@@ -599,12 +600,30 @@ def _is_view(found: Const, operands: Sequence[Value]) -> bool:
 def _hint(node: onnx_ir.Node) -> Hint:
     """What the model says of a node: the torch exporter's path of modules, or a name."""
     name = node.name or ""
+    modules = _modules(node.metadata_props.get(NAME_SCOPES, ""))
+    if modules is not None:
+        return Hint(scope=modules)
     if name.startswith("/"):
         return Hint(scope=path_scope(name.rpartition("/")[0]))
     stem = name.rstrip("0123456789").rstrip("_").lower()
     if not name or stem in (node.op_type.lower(), "node", "n", "") or stem.startswith("node_"):
         return Hint()
     return Hint(name=name)
+
+
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch's newer exporter writes the modules that a node lies in, as a list in Python."""
+
+
+def _modules(text: str) -> str | None:
+    """The innermost module of such a list, whose last item is the node itself."""
+    try:
+        listed = ast.literal_eval(text) if len(text) < 10_000 else None
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    if not isinstance(listed, list) or len(listed) < 2 or listed[0] != "":
+        return None
+    return listed[-2] if isinstance(listed[-2], str) else None
 
 
 def _called(node: onnx_ir.Node) -> str:
