@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,22 +27,21 @@ from . import onnx_layers as onnx_layers
 from . import onnx_shapes as onnx_shapes
 from . import operations as o
 from .builder import Builder
-from .naming import clean, named, path_scope
+from .naming import clean, named
 from .onnx_call import HANDLERS, LAYOUT, Call
 from .onnx_checks import fault_of, require_sound
 from .onnx_constants import WORKED_OUT, Budget, size_of, work_out
 from .onnx_file import array_of, open_model, opset_of
+from .onnx_order import SMALL, sorted_nodes, without_large
+from .onnx_words import called, hint_of, line, some
 from .operations import NEVER
 from .tidy import tidy
-from .values import Bound, Const, Hint, Unreadable, Value, batch_number, same_slices
+from .values import Bound, Const, Unreadable, Value, batch_number, same_slices
 
 WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.BOOL}
 NUMBERS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 CONSTANTS = {"Constant", "ConstantOfShape"}
-
-SMALL = 64
-"""Constants of more numbers than this are no shape arithmetic."""
 
 WHOLE_ATTRIBUTES = (
     onnx_ir.AttributeType.TENSOR,
@@ -134,7 +131,7 @@ class _Reader:
         self.feeds = [v for v in graph.input if v.name not in self.arrays]
         self._require_names()
         batch = self._fixed_batch()
-        self.nodes = self._written_out(_sorted(graph, self.arrays))
+        self.nodes = self._written_out(sorted_nodes(graph, self.arrays))
         self._require_known()
         if batch is not None:
             self._build(batch)
@@ -202,7 +199,7 @@ class _Reader:
             number = list(a.hints).index(one.name)
             at = max(0, bisect_right(self.firsts, number) - 1)
             raise GrowcError(
-                f"growc cannot read {_called(self.nodes[at])} ({self.nodes[at].op_type}): it "
+                f"growc cannot read {called(self.nodes[at])} ({self.nodes[at].op_type}): it "
                 "computes with the number of examples in the batch",
                 help="growc's networks compute each example by itself; fix the size of the batch "
                 "in the model, or leave this node out",
@@ -320,7 +317,7 @@ class _Reader:
     def _written_out(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx_ir.Node]:
         """The nodes with the model's own functions written out, as onnx_ir sees them."""
         outline = onnx.ModelProto()
-        outline.CopyFrom(_without_large(self.proto))
+        outline.CopyFrom(without_large(self.proto))
         del outline.graph.node[:]
         outline.graph.node.extend(nodes)
         try:
@@ -329,7 +326,7 @@ class _Reader:
                 InlinePass()(model)
         except Exception as error:  # onnx_ir raises what its parts raise
             raise GrowcError(
-                f"it is not as ONNX says ({_line(error)})",
+                f"it is not as ONNX says ({line(error)})",
                 help="onnx.checker.check_model tells more",
             ) from error
         for name, value in model.graph.initializers.items():
@@ -352,12 +349,11 @@ class _Reader:
             if not own or (node.op_type not in HANDLERS and node.op_type != "If"):
                 domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
                 key = (f"{domain}{node.op_type}", str(self.opset))
-                strange.setdefault(key, []).append(_called(node))
+                strange.setdefault(key, []).append(called(node))
         if strange:
             count = sum(map(len, strange.values()))
             listed = "; ".join(
-                f"{op} (opset {opset}) at {_some(places)}"
-                for (op, opset), places in strange.items()
+                f"{op} (opset {opset}) at {some(places)}" for (op, opset), places in strange.items()
             )
             raise GrowcError(
                 f"growc cannot read {plural(count, 'node')}: {listed}",
@@ -368,18 +364,18 @@ class _Reader:
         fault = fault_of(node, self.opset)
         if fault is not None:
             raise GrowcError(
-                f"{_called(node)} ({node.op_type}) is not as ONNX says: {fault}",
+                f"{called(node)} ({node.op_type}) is not as ONNX says: {fault}",
                 help="onnx.checker.check_model tells more",
             )
         missing = [v.name for v in node.inputs if v is not None and v.name not in self.values]
         if missing:
             raise GrowcError(
-                f"{_called(node)} reads `{missing[0]}`, which nothing gives",
+                f"{called(node)} reads `{missing[0]}`, which nothing gives",
                 help="an initializer or a node is missing: is the file complete?",
             )
         inputs = [None if v is None else self.values[v.name or ""] for v in node.inputs]
         constant = all(v is None or isinstance(v, Const) for v in inputs)
-        self.b.here = _hint(node)
+        self.b.here = hint_of(node)
         if node.op_type == "If" and node.domain in ("", "ai.onnx"):
             self._branch(node, inputs[0])
             return
@@ -398,12 +394,12 @@ class _Reader:
                         self.budget.take(found.array.size)
         except Unreadable as error:
             raise GrowcError(
-                f"growc cannot read {_called(node)} ({node.op_type}): {error}",
+                f"growc cannot read {called(node)} ({node.op_type}): {error}",
                 help="cut the model before it, or export it another way",
             ) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise GrowcError(
-                f"{_called(node)} ({node.op_type}) is not as ONNX says ({_line(error)})",
+                f"{called(node)} ({node.op_type}) is not as ONNX says ({line(error)})",
                 help="onnx.checker.check_model tells more",
             ) from error
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Bound):
@@ -414,7 +410,7 @@ class _Reader:
         for value in node.outputs[len(results) :]:
             if value.name and (value.uses() or value.is_graph_output()):
                 raise GrowcError(
-                    f"growc cannot read {_called(node)} ({node.op_type}): its result "
+                    f"growc cannot read {called(node)} ({node.op_type}): its result "
                     f"`{value.name}` is used, which growc does not compute",
                     help="cut the model before it, or export it another way",
                 )
@@ -423,7 +419,7 @@ class _Reader:
         """Read the branch of an If that is taken; shapes usually decide it."""
         if not isinstance(condition, Const) or condition.array.size != 1:
             raise GrowcError(
-                f"growc cannot read {_called(node)} (If): its condition depends on the input",
+                f"growc cannot read {called(node)} (If): its condition depends on the input",
                 help="cut the model before it, or export it another way",
             )
         taken = "then_branch" if condition.number() else "else_branch"
@@ -434,7 +430,7 @@ class _Reader:
         for inner in graph:
             if inner.domain not in ("", "ai.onnx") or inner.op_type not in KNOWN:
                 raise GrowcError(
-                    f"growc cannot read {_called(inner)} ({inner.op_type}), within {_called(node)}",
+                    f"growc cannot read {called(inner)} ({inner.op_type}), within {called(node)}",
                     help="cut the model before it, or export it another way",
                 )
             self._node(inner)
@@ -482,91 +478,6 @@ class _Reader:
         return replace(like, node=self.b.spread(value, like))
 
 
-def _sorted(graph: onnx.GraphProto, stored: Mapping[str, Any]) -> list[onnx.NodeProto]:
-    """The nodes, operands first. Raises :class:`GrowcError` for what nothing gives, and cycles."""
-    known = {*stored, *(v.name for v in graph.input), ""}
-    giver: dict[str, int] = {}
-    for index, node in enumerate(graph.node):
-        for name in node.output:
-            if name and name in known:
-                raise GrowcError(
-                    f"{_proto_called(node)} gives `{name}`, which is an input or a stored tensor"
-                )
-            if name and name in giver:
-                raise GrowcError(f"two nodes give `{name}`")
-            giver[name] = index
-    order: list[int] = []
-    state = [0] * len(graph.node)  # 1: being visited, 2: done
-    for first in range(len(graph.node)):
-        stack: list[tuple[int, Iterator[str]]] = []
-        if not state[first]:
-            state[first] = 1
-            stack.append((first, iter(_needs(graph.node[first]))))
-        while stack:
-            index, needed = stack[-1]
-            for name in needed:
-                if name in known:
-                    continue
-                if name not in giver:
-                    raise GrowcError(
-                        f"{_proto_called(graph.node[index])} reads `{name}`, which nothing gives",
-                        help="an initializer or a node is missing: is the file complete?",
-                    )
-                other = giver[name]
-                if state[other] == 1:
-                    raise GrowcError(
-                        f"the nodes form a cycle through {_proto_called(graph.node[other])}"
-                    )
-                if state[other] == 0:
-                    state[other] = 1
-                    stack.append((other, iter(_needs(graph.node[other]))))
-                    break
-            else:
-                stack.pop()
-                state[index] = 2
-                order.append(index)
-    return [graph.node[i] for i in order]
-
-
-def _needs(node: onnx.NodeProto) -> list[str]:
-    """What a node reads, its inner graphs included."""
-    found = list(node.input)
-    for attribute in node.attribute:
-        for inner in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
-            own = {v.name for v in (*inner.input, *inner.initializer)}
-            own.update(name for n in inner.node for name in n.output)
-            found += [name for n in inner.node for name in _needs(n) if name not in own]
-    return found
-
-
-def _without_large(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model, but for the numbers of large tensors, which no shape arithmetic needs."""
-    outline = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
-    outline.functions.extend(proto.functions)
-    graph = outline.graph
-    graph.name = proto.graph.name
-    small = [
-        t
-        for t in proto.graph.initializer
-        if int(np.prod(t.dims, dtype=np.float64)) <= SMALL
-        and t.data_location != TensorProto.EXTERNAL
-    ]
-    kept = {t.name for t in small}
-    graph.initializer.extend(small)
-    graph.input.extend(v for v in proto.graph.input if v.name not in kept)
-    declared = {v.name for v in graph.input}
-    for tensor in proto.graph.initializer:
-        if tensor.name not in kept and tensor.name not in declared:
-            graph.input.add(name=tensor.name)
-    graph.output.extend(proto.graph.output)
-    return outline
-
-
-def _has_graph(node: onnx_ir.Node) -> bool:
-    kinds = (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
-    return any(a.type in kinds for a in node.attributes.values())
-
-
 def _plain(attribute: onnx_ir.Attr) -> Any:
     """An attribute's value as Python's own, or an array."""
     value = attribute.value
@@ -595,61 +506,3 @@ def _is_learned(array: NDArray[Any]) -> bool:
 def _is_view(found: Const, operands: Sequence[Value]) -> bool:
     """Whether a constant needs no memory of its own."""
     return any(isinstance(v, Const) and np.may_share_memory(found.array, v.array) for v in operands)
-
-
-def _hint(node: onnx_ir.Node) -> Hint:
-    """What the model says of a node: the torch exporter's path of modules, or a name."""
-    name = node.name or ""
-    modules = _modules(node.metadata_props.get(NAME_SCOPES, ""))
-    if modules is not None:
-        return Hint(scope=modules)
-    if name.startswith("/"):
-        return Hint(scope=path_scope(name.rpartition("/")[0]))
-    stem = name.rstrip("0123456789").rstrip("_").lower()
-    if not name or stem in (node.op_type.lower(), "node", "n", "") or stem.startswith("node_"):
-        return Hint()
-    return Hint(name=name)
-
-
-NAME_SCOPES = "pkg.torch.onnx.name_scopes"
-"""Where torch's newer exporter writes the modules that a node lies in, as a list in Python."""
-
-
-def _modules(text: str) -> str | None:
-    """The innermost module of such a list, whose last item is the node itself."""
-    try:
-        listed = ast.literal_eval(text) if len(text) < 10_000 else None
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    if not isinstance(listed, list) or len(listed) < 2 or listed[0] != "":
-        return None
-    return listed[-2] if isinstance(listed[-2], str) else None
-
-
-def _called(node: onnx_ir.Node) -> str:
-    if node.name:
-        return f"the node `{node.name}`"
-    output = next((v.name for v in node.outputs if v.name), "")
-    return f"the node that gives `{output}`"
-
-
-def _proto_called(node: onnx.NodeProto) -> str:
-    if node.name:
-        return f"the node `{node.name}`"
-    return f"the node that gives `{node.output[0] if node.output else ''}`"
-
-
-def _some(places: list[str]) -> str:
-    counts = Counter(places)
-    shown = list(counts)[:5]
-    rest = len(places) - len(shown)
-    text = ", ".join(p.replace("the node `", "`") for p in shown)
-    return text + (f" and {rest} more" if rest > 0 else "")
-
-
-def _line(error: BaseException) -> str:
-    """What an error says, or the one that it came of."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
