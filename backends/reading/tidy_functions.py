@@ -158,6 +158,22 @@ def softplus(t: Tidy, at: str) -> str | None:
     return None
 
 
+@rule(ops.Scale)
+def sharp_softplus(t: Tidy, at: str) -> str | None:
+    """softplus(b·x)/b → softplus(x, beta=b)"""
+    curve = t.x(at)
+    if not t.number(curve, ops.Softplus, beta=1.0) or not t.number(at, ops.Scale, offset=0.0):
+        return None
+    inner = t.op(t.x(curve))
+    outer = t.op(at)
+    if not t.number(t.x(curve), ops.Scale, offset=0.0) or t.only_user(curve) != at:
+        return None
+    beta = inner.factor  # type: ignore[attr-defined]
+    if beta <= 0.0 or not near(beta * outer.factor, 1.0):  # type: ignore[attr-defined]
+        return None
+    return t.put(at, ops.Softplus(beta), t.x(t.x(curve)))
+
+
 # ---- normalizations
 
 
@@ -255,6 +271,8 @@ def _mean_square(t: Tidy, name: str) -> tuple[str, int, float] | None:
 def _last_axes(t: Tidy, name: str) -> int | None:
     """How many of the last axes the node takes the mean over, keeping them."""
     op = t.op(name)
+    if isinstance(op, ops.GlobalAvgPool):
+        return len(t.shape(name)) - 1
     if not isinstance(op, ops.ReduceMean) or not op.keep:
         return None
     source = t.graph.node(t.x(name)).type

@@ -113,6 +113,14 @@ def scaled(t: Tidy, at: str) -> str | None:
     return norm
 
 
+def _does_nothing(t: Tidy, norm: str) -> bool:
+    """Whether a norm scales by ones and shifts by zeros, as ONNX's InstanceNormalization must where
+    another scale follows."""
+    node = t.graph.node(norm)
+    weight, bias = (t.graph.weights[node.parameter(role)] for role in ("weight", "bias"))
+    return bool((weight == 1).all()) and not bias.any()
+
+
 @rule(ops.Reshape, ops.Flatten)
 def group_norm(t: Tidy, at: str) -> str | None:
     """Instances of groups of channels, normalized → group_norm (PyTorch, before opset 18)"""
@@ -143,7 +151,9 @@ def scaled_channels(t: Tidy, at: str) -> str | None:
     if outer is None or inner is None or t.only_user(outer[0]) != at:
         return None
     norm, op = inner[0], t.op(inner[0])
-    if not isinstance(op, (ops.GroupNorm, ops.InstanceNorm)) or op.affine:
+    if not isinstance(op, (ops.GroupNorm, ops.InstanceNorm)):
+        return None
+    if op.affine and not _does_nothing(t, norm):
         return None
     channels, *rest = t.shape(norm)
     stored = {"weight": (inner[1], outer[0]), "bias": (outer[1], at)}
