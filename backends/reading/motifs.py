@@ -38,8 +38,13 @@ def motif_scopes(graph: Graph, nodes: Iterable[str]) -> dict[str, str]:
     position = {name: i for i, name in enumerate(graph.order())}
     tops = list({id(u): u for u in units.values()}.values())
     # What is like nothing else is no motif, but its parts may be.
-    while lonely := [u for u in tops if u.parts and _count(tops, u) < 2]:
-        tops = [u for u in tops if u not in lonely] + [p for u in lonely for p in u.parts]
+    while True:
+        alike = Counter(unit.label for unit in tops)
+        lonely = [unit for unit in tops if unit.parts and alike[unit.label] < 2]
+        if not lonely:
+            break
+        kept = [unit for unit in tops if not unit.parts or alike[unit.label] >= 2]
+        tops = kept + [part for unit in lonely for part in unit.parts]
     tops.sort(key=lambda u: position[u.exit])
     found: dict[str, str] = {}
     counts: Counter[str] = Counter()
@@ -47,10 +52,6 @@ def motif_scopes(graph: Graph, nodes: Iterable[str]) -> dict[str, str]:
         if unit.parts:
             _spread(graph, unit, "", counts, found)
     return found
-
-
-def _count(units: list[Unit], one: Unit) -> int:
-    return sum(unit.label == one.label for unit in units)
 
 
 def _contracted(graph: Graph, nodes: list[str]) -> dict[str, Unit]:

@@ -46,6 +46,7 @@ class Naming:
         }
         self._part_tensors_from_layers()
         self.leaves = self._leaf_scopes()
+        self.after = self._scopes_after()
         nodes = [node for node in graph if node.name not in self.found]
         self.scopes = {name: names.scope_of(name) for name in graph.inputs}
         position = {name: i for i, name in enumerate(graph.order())}
@@ -139,21 +140,19 @@ class Naming:
             elif _are_parts(scope, other):
                 scope = names.scope_of(scope)
         if isinstance(node.op, BETWEEN):
-            return _common(scope, self._scope_after(node))
+            return _common(scope, self.after[node.name])
         return scope
 
-    def _scope_after(self, node: Node) -> str:
-        """The scope of the first node down the line that has a name."""
-        seen, waiting = {node.name}, [node.name]
-        for at in waiting:
-            for user, _ in self.graph.consumers(at):
-                name = self.certain.get(user)
-                if name:
-                    return names.scope_of(name)
-                if user not in seen:
-                    seen.add(user)
-                    waiting.append(user)
-        return ""
+    def _scopes_after(self) -> dict[str, str]:
+        """For every node, the scope of the first one down the line that has a name."""
+        after: dict[str, str] = {}
+        for at in reversed(self.graph.order()):
+            users = [user for user, _ in self.graph.consumers(at)]
+            named = (name for user in users if (name := self.certain.get(user)))
+            found = next(named, None)
+            inherited = next((after[user] for user in users if after[user]), "")
+            after[at] = inherited if found is None else names.scope_of(found)
+        return after
 
     def _claim(self, base: str) -> str:
         name = names.fresh(base, self.taken, self.last)

@@ -1,4 +1,4 @@
-"""What torch.onnx.export writes, by both exporters, reads like the module that it came from."""
+"""What torch.onnx.export writes has the names of the module that it came from, and its blocks."""
 
 from __future__ import annotations
 
