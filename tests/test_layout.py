@@ -29,7 +29,7 @@ OUTSIDE = {
     "passes": {"numpy"},
     "backends": {"numpy", "torch", "onnx", "onnx_ir", "onnxruntime"},
     "proof": {"numpy", "torch"},
-    "train": {"torch"},
+    "train": {"numpy", "PIL", "sklearn", "torch"},
     "cli": {"click", "rich"},
 }
 

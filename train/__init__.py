@@ -1,4 +1,4 @@
-"""Training networks that grow: optimizers carried over a growth step.
+"""Training networks that grow: data sets, and optimizers carried over a growth step.
 
 Importing this package does not import torch: each name is loaded when first asked for.
 """
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .carrying import Carried, carry, carry_optimizer
+    from .data import open_data
     from .learning_rate import scale_learning_rate, trainable_count
 
 __all__ = [
     "Carried",
     "carry",
     "carry_optimizer",
+    "open_data",
     "scale_learning_rate",
     "trainable_count",
 ]
@@ -22,6 +24,7 @@ _HOME = {
     "Carried": "carrying",
     "carry": "carrying",
     "carry_optimizer": "carrying",
+    "open_data": "data.opening",
     "scale_learning_rate": "learning_rate",
     "trainable_count": "learning_rate",
 }

@@ -1,0 +1,103 @@
+"""Data sets: digits, the split, and what is no data set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import growc
+from growc.train import open_data
+from growc.train.data.examples import Stored
+from growc.train.data.opening import _order, _usual_validation
+
+
+def test_digits() -> None:
+    data = open_data("digits")
+    assert (data.shape, len(data.classes), data.name) == ((1, 8, 8), 10, "digits")
+    assert (len(data.train), len(data.validation), len(data.test)) == (1470, 30, 297)
+    images = data.train.images(range(1470))
+    assert images.dtype == np.uint8
+    assert (images.min(), images.max()) == (0, 255)
+    assert data.train.labels.dtype == np.int64
+    assert "1,470 training, 30 validation and 297 test images of 1x8x8" in str(data)
+
+
+def test_digits_trains_and_grows(root: Path) -> None:
+    graph = growc.load(root / "examples" / "digits.arch")
+    assert growc.compile(graph, "r2wider, r2deeper").parameter_count() > graph.parameter_count()
+
+
+def test_split_is_drawn_by_the_seed() -> None:
+    one, same, other = (open_data("digits", validation=50, seed=s) for s in (1, 1, 2))
+    pixels = [d.validation.images(range(50)).tobytes() for d in (one, same, other)]
+    assert pixels[0] == pixels[1] != pixels[2]
+    assert len(one.train) == 1450
+    assert set(one.validation.labels) == set(range(10))
+    everything = open_data("digits", validation=0)
+    assert len(everything.validation) == 0
+    assert everything.validation.images([]).shape == (0, 1, 8, 8)
+    assert not everything.train.labels.flags.writeable
+
+
+def test_every_class_in_both_parts() -> None:
+    labels = np.repeat(np.arange(4), [1, 2, 50, 3])
+    for seed in range(20):
+        order = _order(labels, seed)
+        assert sorted(order) == list(range(56))
+        assert set(labels[order[:3]]) == {1, 2, 3}
+        assert set(labels[order[-4:]]) == {0, 1, 2, 3}
+    assert _usual_validation("mnist", labels) == 4
+    assert _usual_validation("cifar10", labels) == 52
+    assert _usual_validation("cifar10", np.zeros(50_000, np.int64)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("digit", "did you mean `digits`"),
+        ("cifar:x", "did you mean `cifar10"),
+        ("qqq:x", "there are: digits; cifar10:DIR"),
+        ("digits:here", "has no folder"),
+        ("mnist", "needs the folder"),
+        ("folder:?size=9", "needs the folder"),
+        ("mnist:.?size=9", "has no option `size`"),
+        ("folder:.?width=9", "has no option `width`"),
+        ("folder:.?size=0", "no size of images"),
+        ("folder:.?size=99999999999999999999", "no size of images"),
+        ("cifar10:/no/such", "there is no such folder"),
+    ],
+)
+def test_no_data_set(spec: str, message: str) -> None:
+    with pytest.raises(growc.GrowcError, match=message):
+        open_data(spec)
+
+
+@pytest.mark.parametrize("validation", [-1, 1500])
+def test_too_many_for_validation(validation: int) -> None:
+    with pytest.raises(growc.GrowcError, match="can't be drawn"):
+        open_data("digits", validation=validation)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 64])
+def test_no_seed(seed: int) -> None:
+    with pytest.raises(growc.GrowcError, match="is no seed"):
+        open_data("digits", seed=seed)
+
+
+def test_indices_are_whole_numbers() -> None:
+    examples = Stored(np.zeros((3, 1, 2, 2), np.uint8), np.zeros(3, np.int64)).part([2, 0])
+    assert len(examples) == 2
+    with pytest.raises(IndexError):
+        examples.images([2])
+    for wrong in ([True, False], [0.5]):
+        with pytest.raises(TypeError, match="whole numbers"):
+            examples.images(wrong)
+
+
+def test_opening_leaves_torch_alone() -> None:
+    code = "import growc.train, sys; growc.train.open_data; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
