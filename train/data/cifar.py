@@ -78,8 +78,8 @@ def _python(paths: list[Path], labels: str, meta: str) -> Loaded:
         if not numbers:
             raise mistake(path, "the file has no images")
         # Clipped, as no int64 holds what a pickle may: what is clipped stays out of range.
-        clipped = np.array([min(max(n, -1), len(classes)) for n in numbers], np.int64)
-        return pixels, checked_labels(path, clipped, len(classes), shown=numbers)
+        clipped = np.array([min(max(n, -(1 << 62)), 1 << 62) for n in numbers], np.int64)
+        return pixels, checked_labels(path, clipped, len(classes))
 
     parts = [part(path) for path in paths[:-1]]
     return Loaded(classes, SHAPE, _joined(parts[:-1]), _joined(parts[-1:]))

@@ -150,23 +150,15 @@ def class_names(path: Path, found: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_labels(
-    path: Path,
-    labels: NDArray[np.integer],
-    classes: int,
-    *,
-    first: int = 0,
-    shown: Sequence[int] | None = None,
+    path: Path, labels: NDArray[np.integer], classes: int, *, first: int = 0
 ) -> Labels:
-    """Labels from 0, of which a file's are ``first`` to ``first + classes - 1``.
-
-    ``shown`` are the labels as the file has them, if ``labels`` are not.
-    """
+    """Labels from 0, of which a file's are ``first`` to ``first + classes - 1``."""
     result = labels.astype(np.int64) - first
     wrong = np.flatnonzero((result < 0) | (result >= classes))
     if wrong.size:
         raise mistake(
             path,
-            f"record {wrong[0]:,} has the label {(labels if shown is None else shown)[wrong[0]]}, "
+            f"record {wrong[0]:,} has the label {labels[wrong[0]]}, "
             f"but labels are {first} to {first + classes - 1}",
         )
     return result

@@ -35,7 +35,12 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise mistake(path, f"not a pickle of plain values ({error})") from error
     if type(content) is not dict:
         raise mistake(path, "the pickle is not a dictionary")
-    return {str(_text(key)): _plain(path, value) for key, value in content.items()}
+    # Of other keys there are none in the published files, and not even their text is to be trusted.
+    return {
+        _text(key): _plain(path, value)
+        for key, value in content.items()
+        if type(key) in (str, bytes)
+    }
 
 
 def _text(value: Any) -> Any:
@@ -79,7 +84,8 @@ class _Restricted(pickle.Unpickler):
         try:
             return self._known[module, name]
         except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+            # Short and in ASCII: whoever wrote the file also wrote this name.
+            raise _Refused(ascii(f"{module}.{name}"[:80])[1:-1]) from None
 
 
 def _array(path: Path, stand_in: Any) -> Pixels:
