@@ -119,7 +119,7 @@ def test_a_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             open_data(f"cifar100:{tmp_path}")
     assert not (tmp_path / "evil").exists()
     # A stand-in whose text is no text, as a key.
-    key = b"}cnumpy\nndarray\n(N}S'__str__'\ncnumpy\ndtype\ns\x86tb)\x81K\x00s."
+    key = b"\x80\x04}cnumpy\nndarray\nN}\x8c\x07__str__cnumpy\ndtype\ns\x86b)\x81K\x00s."
     for damaged in (key, b"", b"\x80\x02}", b"I1\n.", python2({b"names": some(2, 256)})[:-9]):
         (tmp_path / "meta").write_bytes(damaged)
         with pytest.raises(growc.GrowcError, match=re.escape(str(tmp_path / "meta"))):
