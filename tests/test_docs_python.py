@@ -38,7 +38,7 @@ def test_python_page(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     page = types.ModuleType("python_page")
     monkeypatch.setitem(sys.modules, "python_page", page)
     examples = blocks(root / "docs" / "python.md", "python")
-    assert len(examples) == 6
+    assert len(examples) == 7
     for code in examples:
         exec(compile(code, "docs/python.md", "exec"), vars(page))
     page.test_double_relu()
