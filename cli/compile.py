@@ -94,8 +94,7 @@ def command(
     kinds = emit or ("arch", "onnx")
     if opset is not None and "onnx" not in kinds:
         raise click.BadParameter("only an ONNX file has an opset", param_hint="--opset")
-    from .. import artifacts, certificates
-    from ..compiler import run
+    from ..compiler import artifacts, certificates, run
     from ..grammar import dumps
     from ..ir.files import refuse_existing, write_files
     from ..passes import parse_pipeline
@@ -216,7 +215,7 @@ def _report(
     onnx: tuple[Comparison, tuple[str, ...]] | None,
     numeric: Comparison | None,
 ) -> dict[str, Any]:
-    from ..certificates import as_json
+    from ..compiler.certificates import as_json
 
     return {
         "ok": True,

@@ -52,7 +52,7 @@ def command(
         raise click.BadParameter("the file must end in .onnx or .pt", param_hint="-o")
     if opset is not None and path.suffix != ".onnx":
         raise click.BadParameter("only an .onnx file has an opset", param_hint="--opset")
-    from .. import artifacts
+    from ..compiler import artifacts
     from ..ir import initialize
     from ..ir.diagnostics import plural
     from ..ir.files import refuse_existing, write_files

@@ -69,7 +69,7 @@ def command(
     the model on random inputs before anything is written. With `-o -` the text goes to standard
     output, without weights.
     """
-    from .. import artifacts
+    from ..compiler import artifacts
     from ..grammar import dumps
     from ..importing import import_module, import_onnx
     from ..ir.files import refuse_existing, write_files

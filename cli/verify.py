@@ -11,9 +11,9 @@ import click
 from .common import Failed, is_onnx, json_option, print_json, progress, read_graph, seed_option
 
 if TYPE_CHECKING:
+    from ..compiler.verifying import Verified
     from ..ir import Graph
     from ..proof import Difference
-    from ..verifying import Verified
 
 
 @click.command()
@@ -70,8 +70,8 @@ def _compared(
     as_json: bool,
     tell: Callable[[str], None],
 ) -> Verified:
-    from ..certificates import recheck
-    from ..verifying import only_run, verify
+    from ..compiler.certificates import recheck
+    from ..compiler.verifying import only_run, verify
 
     sides = [_side(file, seed, as_json) for file in (a, b)]
     if any(isinstance(side, str) for side in sides):
@@ -117,7 +117,7 @@ def _ready(file: str, seed: int, as_json: bool) -> Graph:
 def _print(found: Verified, as_json: bool) -> None:
     proof = found.proof
     if as_json:
-        from ..certificates import as_json as plain
+        from ..compiler.certificates import as_json as plain
 
         print_json(
             {

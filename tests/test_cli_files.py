@@ -273,7 +273,7 @@ def test_names_as_long_as_a_folder_takes(tmp_path: Path) -> None:
 def test_interrupt_says_so(
     folder: Path, growc: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from growc import compiler
+    from growc.compiler import driver as compiler
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import growc
 from growc import testing
-from growc.growing import grow_step
+from growc.train.growing import grow_step
 
 from .foreign_modules import made
 

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .carrying import Carried, carry, carry_optimizer
     from .data import open_data
+    from .growing import Growth, grow, grow_step
     from .learning_rate import scale_learning_rate, trainable_count
 
 __all__ = [
     "Carried",
+    "Growth",
     "carry",
     "carry_optimizer",
+    "grow",
+    "grow_step",
     "open_data",
     "scale_learning_rate",
     "trainable_count",
@@ -22,8 +26,11 @@ __all__ = [
 
 _HOME = {
     "Carried": "carrying",
+    "Growth": "growing",
     "carry": "carrying",
     "carry_optimizer": "carrying",
+    "grow": "growing",
+    "grow_step": "growing",
     "open_data": "data.opening",
     "scale_learning_rate": "learning_rate",
     "trainable_count": "learning_rate",

@@ -40,7 +40,7 @@ _HOME = {
     "from_onnx": "backends",
     "from_torch": "backends",
     "graph_of": "backends",
-    "grow": "growing",
+    "grow": "train",
     "initialize": "ir",
     "load": "grammar",
     "loads": "grammar",
@@ -48,7 +48,7 @@ _HOME = {
     "prove": "proof",
     "run_onnx": "backends",
     "same_weights": "ir",
-    "save": "artifacts",
+    "save": "compiler",
     "scale_learning_rate": "train",
     "to_onnx": "backends",
     "to_torch": "backends",
@@ -57,7 +57,6 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from .artifacts import save
     from .backends import (
         from_onnx,
         from_torch,
@@ -68,9 +67,8 @@ if TYPE_CHECKING:
         weights_of,
         with_weights_of,
     )
-    from .compiler import compile
+    from .compiler import compile, save
     from .grammar import dumps, load, loads
-    from .growing import grow
     from .ir import (
         OPS,
         Diagnostic,
@@ -86,7 +84,7 @@ if TYPE_CHECKING:
     )
     from .passes import PASSES, Claim, Pass, Result, parse_pipeline
     from .proof import Comparison, Difference, Proof, compare, prove
-    from .train import carry_optimizer, scale_learning_rate
+    from .train import carry_optimizer, grow, scale_learning_rate
 
 __all__ = [
     "OPS",

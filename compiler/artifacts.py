@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .backends.registry import require_values
-from .grammar import dumps
-from .ir import Graph, GrowcError
-from .ir.files import write_files
-from .ir.weights import to_bytes
-from .proof import Comparison, compare_runtimes
+from ..backends.registry import require_values
+from ..grammar import dumps
+from ..ir import Graph, GrowcError
+from ..ir.files import write_files
+from ..ir.weights import to_bytes
+from ..proof import Comparison, compare_runtimes
 
 EMIT = ("arch", "onnx", "torch")
 OPSET = 20
@@ -60,7 +60,7 @@ def contents(
             files[with_suffix(prefix, ".arch")] = dumps(graph, weights=binding).encode()
             files[place] = weights
         elif kind == "onnx":
-            from .backends import onnx_files, to_onnx
+            from ..backends import onnx_files, to_onnx
 
             model = to_onnx(graph, opset=opset)
             files.update(onnx_files(model, with_suffix(prefix, ".onnx")))
@@ -97,7 +97,7 @@ def check_onnx(
 def _torch_bytes(graph: Graph) -> bytes:
     import torch
 
-    from .backends import to_torch
+    from ..backends import to_torch
 
     buffer = io.BytesIO()
     torch.save(to_torch(graph), buffer)

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .compiler import Compiled
-from .grammar import dumps
-from .ir import Graph, GrowcError
-from .ir.weights import to_bytes
-from .proof import Comparison, Proof, Prover
+from ..grammar import dumps
+from ..ir import Graph, GrowcError
+from ..ir.weights import to_bytes
+from ..proof import Comparison, Proof, Prover
+from .driver import Compiled
 
 FORMAT = 1
 
@@ -29,7 +29,7 @@ def certificate(compiled: Compiled, numeric: Comparison | None = None) -> dict[s
 
     ``numeric`` compares the first and the last network on random inputs, where they were run.
     """
-    from . import __version__
+    from .. import __version__
 
     steps = [
         {

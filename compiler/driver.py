@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .ir import Graph, GrowcError, InvariantError, ShapeError, check_invariants, initialize
-from .passes import Pass, Result, parse_pipeline
-from .proof import (
+from ..ir import Graph, GrowcError, InvariantError, ShapeError, check_invariants, initialize
+from ..passes import Pass, Result, parse_pipeline
+from ..proof import (
     BOTH,
     FLOAT64_TOLERANCE,
     ROUNDED_TOLERANCE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .ir import Graph, GrowcError
-from .proof import (
+from ..ir import Graph, GrowcError
+from ..proof import (
     Comparison,
     Proof,
     Prover,

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .backends import graph_of, to_torch
-from .backends.module_weights import unwrapped
-from .compiler import Compiled, Pipeline, run
-from .ir import Graph
-from .train import Carried, carry, scale_learning_rate, trainable_count
+from ..backends import graph_of, to_torch
+from ..backends.module_weights import unwrapped
+from ..compiler import Compiled, Pipeline, run
+from ..ir import Graph
+from .carrying import Carried, carry
+from .learning_rate import scale_learning_rate, trainable_count
 
 
 @dataclass(frozen=True, slots=True)
