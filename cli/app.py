@@ -24,6 +24,7 @@ COMMANDS = {
     "diff": "Say what differs between two networks.",
     "import": "Read a trained ONNX or PyTorch model as .arch and weights.",
     "export": "Write a network as ONNX or as a PyTorch module.",
+    "train": "Train a network on images, growing it on the way.",
 }
 
 

@@ -29,6 +29,13 @@ def parse_pipeline(text: str, name: str = "--pass") -> list[Pass]:
     return _Reader(Source(name, text)).pipeline()
 
 
+def parse_within(source: Source, start: int) -> tuple[list[Pass], int]:
+    """The passes of a pipeline that starts somewhere in a longer text, and where it ends: at the
+    first sign that cannot go on with it. Raises :class:`GrowcError` as :func:`parse_pipeline`."""
+    reader = _Reader(source, start)
+    return reader.passes(), reader.at
+
+
 def _takes_patterns(cls: type[Pass], option: str) -> bool:
     kinds = [a.kind for a in cls.attributes if a.name == option]
     return any(isinstance(k.kind if isinstance(k, Optional) else k, Patterns) for k in kinds)
@@ -39,10 +46,14 @@ class _Reader:
     source: Source
     at: int = 0
 
-    def pipeline(self) -> list[Pass]:
+    def passes(self) -> list[Pass]:
         passes = [self.one_pass()]
         while self._take(","):
             passes.append(self.one_pass())
+        return passes
+
+    def pipeline(self) -> list[Pass]:
+        passes = self.passes()
         if self.at < len(self.source.text):
             self._fail("a comma is missing between two passes", self.at)
         return passes

@@ -11,28 +11,37 @@ if TYPE_CHECKING:
     from .data import open_data
     from .growing import Growth, grow, grow_step
     from .learning_rate import scale_learning_rate, trainable_count
+    from .observers import Observer
+    from .runs import train
+    from .settings import Settings
 
 __all__ = [
     "Carried",
     "Growth",
+    "Observer",
+    "Settings",
     "carry",
     "carry_optimizer",
     "grow",
     "grow_step",
     "open_data",
     "scale_learning_rate",
+    "train",
     "trainable_count",
 ]
 
 _HOME = {
     "Carried": "carrying",
     "Growth": "growing",
+    "Observer": "observers",
+    "Settings": "settings",
     "carry": "carrying",
     "carry_optimizer": "carrying",
     "grow": "growing",
     "grow_step": "growing",
     "open_data": "data.opening",
     "scale_learning_rate": "learning_rate",
+    "train": "runs",
     "trainable_count": "learning_rate",
 }
 

@@ -1,0 +1,144 @@
+"""What ``growc train`` prints: a line for each evaluation and growth step, and a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..train.observers import Observer
+
+if TYPE_CHECKING:
+    from ..ir import Graph
+    from ..train.data import DataSet
+    from ..train.schedule import GrowthStep
+    from ..train.settings import Settings
+
+COLUMNS = (
+    ("update", 8),
+    ("parameters", 12),
+    ("loss", 9),
+    ("accuracy", 10),
+    ("train loss", 12),
+    ("seconds", 9),
+    ("GFLOP", 10),
+)
+
+
+class Talking(Observer):
+    """Prints to standard output; the bar is on standard error, if that is a terminal."""
+
+    def __init__(self, folder: Path, *, device: str, quiet: bool = False) -> None:
+        self.folder, self.device, self.quiet = folder, device, quiet
+        self._bar: Any = None
+        self._task: Any = None
+
+    def began(
+        self,
+        settings: Settings,
+        data: DataSet,
+        graph: Graph,
+        plan: Sequence[tuple[GrowthStep, Graph]],
+        update: int,
+    ) -> None:
+        if self.quiet:
+            return
+        click.echo(str(data))
+        judged = "validation images" if len(data.validation) else "training images: no validation"
+        click.echo(
+            f"{graph.name}: {graph.parameter_count():,} parameters, {settings.updates:,} updates "
+            f"of {settings.batch_size}; loss and accuracy are of the {judged}"
+        )
+        for step, after in plan:
+            then = f"{after.parameter_count():,} parameters"
+            click.echo(f"{step}" + (f" → {then}" if step.update >= update else " (done)"))
+        if update:
+            click.echo(f"resumed after {update:,} updates")
+        click.echo()
+        click.secho("".join(name.rjust(width) for name, width in COLUMNS), bold=True)
+        click.echo("─" * sum(width for _, width in COLUMNS))
+        if sys.stderr.isatty():
+            self._start_bar(settings.updates, update)
+
+    def _start_bar(self, updates: int, update: int) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("", total=updates, completed=update, loss="…")
+
+    def updated(self, update: int, loss: float) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=update, loss=f"{loss:.4f}")
+
+    def evaluated(self, row: dict[str, Any], best: bool) -> None:
+        trained = "–" if row["train_loss"] is None else f"{row['train_loss']:.4f}"
+        cells = (
+            f"{row['update']:,}",
+            f"{row['params']:,}",
+            f"{row['loss']:.4f}",
+            f"{row['accuracy']:.4f}",
+            trained,
+            f"{row['seconds']:.1f}",
+            f"{row['flops'] / 1e9:,.1f}",
+        )
+        text = "".join(c.rjust(w) for c, (_, w) in zip(cells, COLUMNS, strict=True))
+        self._print(text + ("  best" if best else ""))
+
+    def grew(self, growth: dict[str, Any]) -> None:
+        before, after = growth["params"]
+        losses = "; ".join(
+            f"{mode} loss {growth['loss_before'][mode]:.6f} → {growth['loss_after'][mode]:.6f}"
+            for mode in ("eval", "train")
+            if growth["loss_before"][mode] is not None
+        )
+        self._print(
+            f"{growth['update']:>8,}  {growth['pipeline']}: {before:,} → {after:,} parameters, "
+            f"{growth['proof']}\n{'':>10}{losses}; rate × {growth['lr_factor']:.3f}; optimizer: "
+            f"{growth['optimizer']}"
+        )
+
+    def ended(self, result: dict[str, Any]) -> None:
+        self.close()
+        if self.quiet:
+            return
+        click.echo()
+        for name in ("best", "last"):
+            one = result[name]
+            tested = f", test {one['test_accuracy']:.4f}" if "test_accuracy" in one else ""
+            click.echo(
+                f"{name}.arch: accuracy {one['validation_accuracy']:.4f} after "
+                f"{one['update']:,} updates{tested}"
+            )
+        click.echo(f"wrote {self.folder}: best.arch best.onnx last.arch metrics.csv")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _print(self, text: str) -> None:
+        if self.quiet:
+            return
+        if self._bar is not None:
+            # The bar is erased and drawn again below, also where both streams are one terminal.
+            self._bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        else:
+            click.echo(text)

@@ -1,0 +1,404 @@
+"""The training loop of ``growc train``: updates, growth steps, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backends import graph_of, to_torch
+from ..grammar import load
+from ..ir import Graph, GrowcError
+from .checkpoint import State, on_device, to_bytes
+from .data import Batches, DataSet
+from .evaluation import evaluate
+from .growing import Growth, grow_step
+from .observers import Observer
+from .optimization import autocast, loss_of, set_rate
+from .prefetching import in_order
+from .processes import Processes
+from .run_folder import RunFolder
+from .schedule import GrowthStep, seed_of
+from .settings import Settings
+
+LOOK_EVERY = 20
+"""How many updates a loss may wait on a GPU or be shared among processes before it is looked at:
+each look waits for the GPU."""
+CHECKPOINT_SECONDS = 300.0
+"""A checkpoint is written at each evaluation, and between them after so long."""
+MOVED = 1e-3
+"""How much of itself (at least of 1) the loss may move when a proved pass grows a network: float32
+rounds by 1e-7 in each of its layers."""
+GROWTH_IMAGES = 256
+"""How many images the loss before and after a growth step is taken of."""
+
+
+class Loop:
+    """A run in one process: goes from its state to the end."""
+
+    def __init__(
+        self,
+        state: State,
+        settings: Settings,
+        data: DataSet,
+        batches: dict[str, Batches],
+        schedule: Sequence[GrowthStep],
+        folder: RunFolder,
+        identity: dict[str, Any],
+        processes: Processes,
+        observer: Observer,
+        workers: int,
+    ) -> None:
+        self.state, self.settings, self.data, self.batches = state, settings, data, batches
+        self.schedule = {step.update: (i, step) for i, step in enumerate(schedule)}
+        self.folder, self.identity = folder, identity
+        self.processes, self.observer, self.workers = processes, observer, workers
+        self.loss_of = loss_of(settings)
+        self.autocast = autocast(settings, processes.device)
+        self._unseen: list[Tensor] = []
+        self._since = self._written = time.perf_counter()
+        self._adopt(state.model)
+
+    def _adopt(self, model: nn.Module) -> None:
+        """Train this model from now on."""
+        self.state.model = model
+        self.called = self.processes.wrapped(model)
+        self.graph = graph_of(model)
+        self.flops = 3 * 2 * self.graph.macs() * self.settings.batch_size
+
+    # ---- the run
+
+    def run(self) -> dict[str, Any]:
+        """Go on to the end. Returns what is in ``result.json``.
+
+        Raises :class:`GrowcError` if the loss is no longer a number, if a growth step fails, or if
+        a file cannot be read or written; the last checkpoint is kept.
+        """
+        progress, updates = self.state.progress, self.settings.updates
+        self.state.model.train()
+        self._since = time.perf_counter()
+        train = in_order(self.batches["train"], progress.update, updates, self.workers)
+        with _deterministic(), closing(train):
+            while True:
+                if self._is_due():
+                    self._evaluate()
+                if progress.update >= updates:
+                    break
+                if progress.update in self.schedule and not self._has_grown():
+                    self._grow(*self.schedule[progress.update])
+                self._update(*next(train))
+                if time.perf_counter() - self._written > CHECKPOINT_SECONDS:
+                    self._checkpoint()
+        return self._end()
+
+    def _is_due(self) -> bool:
+        rows, update = self.state.progress.rows, self.state.progress.update
+        if rows and rows[-1]["update"] == update:
+            return False  # resumed right after it
+        return update % self.settings.evaluate_every == 0 or update >= self.settings.updates
+
+    def _has_grown(self) -> bool:
+        growths = self.state.progress.growths
+        return bool(growths) and growths[-1]["update"] == self.state.progress.update
+
+    # ---- an update
+
+    def _update(self, images: Tensor, labels: Tensor) -> None:
+        state, settings, device = self.state, self.settings, self.processes.device
+        progress = state.progress
+        # Dropout draws from torch's generator: a function of seed and update, so that a resumed
+        # run draws the same.
+        torch.manual_seed(_mixed(settings.seed, progress.update, self.processes.rank))
+        set_rate(state.optimizer, settings, progress.update)
+        # Copied on the CPU too: see checkpoint.on_device.
+        images = images.to(device, copy=True, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        state.optimizer.zero_grad()
+        with self.autocast:
+            logits = self.called(images)
+        loss = self.loss_of(logits.float(), labels)
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if settings.clip:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        progress.update += 1
+        progress.flops += self.flops
+        self._unseen.append(loss.detach())
+        alone_on_cpu = device.type == "cpu" and self.processes.ranks == 1
+        if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
+            self._look()
+
+    def _look(self) -> None:
+        """Look at the losses that were not looked at yet."""
+        if not self._unseen:
+            return
+        losses = torch.stack(self._unseen).double()
+        seen = (self.processes.total(losses) / self.processes.ranks).tolist()
+        first = self.state.progress.update - len(seen)
+        self._unseen = []
+        for update, loss in enumerate(seen, first):
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss of update {update} is {loss}", update)
+            self.state.progress.losses.append(loss)
+            self.observer.updated(update + 1, loss)
+
+    def _diverged(self, what: str, update: int) -> GrowcError:
+        rows = self.state.progress.rows
+        kept = f"{self.folder.path / 'last.arch'} and the checkpoint are of update "
+        kept += f"{rows[-1]['update']}" if rows else "0"
+        grown = [g["update"] for g in self.state.progress.growths if g["update"] <= update]
+        after = f", {update - grown[-1]} updates after the network grew" if grown else ""
+        return GrowcError(
+            f"{what}{after}: training has diverged, and stopped",
+            help=f"{kept}, and are kept; start again from there in a new folder with a lower --lr, "
+            "with --clip, or with --warmup",
+        )
+
+    # ---- evaluations and checkpoints
+
+    def _pause(self) -> None:
+        """Stop the clock, which counts training only."""
+        self._look()
+        self.state.progress.seconds += time.perf_counter() - self._since
+
+    def _evaluate(self) -> None:
+        self._pause()
+        state, progress = self.state, self.state.progress
+        self.processes.share_buffers(state.model)
+        loss, accuracy = self._measure(state.model, "judge")
+        if not math.isfinite(loss):
+            raise self._diverged(
+                f"the validation loss after {progress.update} updates is {loss}", progress.update
+            )
+        losses = progress.losses
+        row = {
+            "update": progress.update,
+            "seconds": round(progress.seconds, 3),
+            "flops": progress.flops,
+            "params": self.graph.parameter_count(),
+            "loss": loss,
+            "accuracy": accuracy,
+            "train_loss": math.fsum(losses) / len(losses) if losses else None,
+            "lr": set_rate(state.optimizer, self.settings, progress.update),
+        }
+        progress.rows.append(row)
+        progress.losses = []
+        best = progress.best
+        better = best is None or (accuracy, -loss) > (best["accuracy"], -best["loss"])
+        if better:
+            progress.best = row
+        if self.processes.first:
+            # The checkpoint last: killed before it, the run makes this evaluation again.
+            graph = graph_of(state.model)
+            if better:
+                self.folder.write_model("best", graph, onnx=True)
+            self.folder.write_model("last", graph)
+            self.folder.write_metrics(progress.rows)
+            self.folder.write_checkpoint(to_bytes(state, self.identity))
+            self.observer.evaluated(row, better)
+        self._since = self._written = time.perf_counter()
+
+    def _measure(self, model: nn.Module, part: str) -> tuple[float, float]:
+        return evaluate(model, self.batches[part], self.loss_of, self.processes, self.autocast)
+
+    def _checkpoint(self) -> None:
+        self._pause()
+        self._require_finite()
+        self.processes.share_buffers(self.state.model)
+        if self.processes.first:
+            self.folder.write_checkpoint(to_bytes(self.state, self.identity))
+        self._since = self._written = time.perf_counter()
+
+    def _require_finite(self) -> None:
+        """A loss may be fine when the update after it was not: keep such weights out of files."""
+        for parameter in self.state.model.parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                update = self.state.progress.update
+                raise self._diverged(f"after {update} updates, weights are not numbers", update)
+
+    # ---- growth
+
+    def _grow(self, index: int, step: GrowthStep) -> None:
+        self._look()
+        self._require_finite()
+        state, progress, settings = self.state, self.state.progress, self.settings
+        self.processes.share_buffers(state.model)
+        progress.seconds += time.perf_counter() - self._since
+        before = self._growth_losses(state.model)
+        self._since = time.perf_counter()
+        try:
+            growth = grow_step(
+                state.model,
+                state.optimizer,
+                step.passes,
+                seed=seed_of(settings.seed, index),
+                verify=settings.verify,
+                scale_lr=settings.scale_lr,
+                scale_weight_decay=settings.scale_weight_decay,
+            )
+        except GrowcError as error:
+            raise GrowcError(
+                f"the growth step at {step.update} failed: {error.diagnostics[0].message}",
+                help=error.diagnostics[0].help,
+            ) from error
+        old = self.graph
+        assert growth.optimizer is not None
+        state.optimizer = growth.optimizer
+        self._adopt(on_device(growth.model, self.processes.device))
+        spent = time.perf_counter() - self._since
+        progress.seconds += spent
+        self.processes.require_same(state.model, f"after the growth step at {step.update}")
+        after = self._growth_losses(state.model)
+        self._require_unmoved(step, growth, before, after)
+        entry = {
+            "update": progress.update,
+            "pipeline": step.pipeline,
+            "at": [[p.name for p in s.result.places] for s in growth.compiled.steps],
+            "params": [old.parameter_count(), self.graph.parameter_count()],
+            "macs": [old.macs(), self.graph.macs()],
+            "proof": _said(growth),
+            "loss_before": before,
+            "loss_after": after,
+            "lr_factor": growth.rate,
+            "optimizer": str(growth.carried),
+            "seconds": round(spent, 4),
+        }
+        progress.growths.append(entry)
+        if self.processes.first:
+            self.folder.write_growth(progress.growths, growth.compiled)
+            self.observer.grew(entry)
+        self._since = time.perf_counter()
+
+    def _growth_losses(self, model: nn.Module) -> dict[str, float | None]:
+        """The loss on the same images, in each mode; in train mode only without dropout, which
+        draws anew. Running statistics are not touched."""
+        images, labels = self.batches["growth"].batch(0)
+        device = self.processes.device
+        images, labels = images.to(device), labels.to(device)
+        losses: dict[str, float | None] = {}
+        drops = any("dropout" in type(m).__name__.lower() for m in model.modules())
+        was_training = model.training
+        with torch.no_grad():
+            for mode in ("eval", "train"):
+                if mode == "train" and drops:
+                    losses[mode] = None
+                    continue
+                model.train(mode == "train")
+                buffers = {name: b.clone() for name, b in model.named_buffers()}
+                logits = torch.func.functional_call(model, buffers, (images,))
+                losses[mode] = float(self.loss_of(logits.float(), labels))
+        model.train(was_training)
+        return losses
+
+    def _require_unmoved(
+        self,
+        step: GrowthStep,
+        growth: Growth,
+        before: dict[str, float | None],
+        after: dict[str, float | None],
+    ) -> None:
+        for mode in growth.compiled.modes:
+            a, b = before[mode], after[mode]
+            if a is not None and b is not None and not abs(a - b) <= MOVED * max(1.0, abs(a)):
+                raise GrowcError(
+                    f"the growth step at {step.update} moved the loss in {mode} mode from {a:.6g} "
+                    f"to {b:.6g}, though {step.pipeline} claims to preserve the function",
+                    help="this is a bug in the pass or in growc; the last checkpoint is kept",
+                )
+
+    # ---- the end
+
+    def _end(self) -> dict[str, Any]:
+        progress = self.state.progress
+        assert progress.best is not None
+        self.processes.require_same(self.state.model, "at the end")
+        self.processes.wait()  # the first process may still be writing the best model
+        best = on_device(to_torch(load(self.folder.path / "best.arch")), self.processes.device)
+        result: dict[str, Any] = {
+            "updates": progress.update,
+            "params": self.graph.parameter_count(),
+            "flops": progress.flops,
+            "seconds": round(progress.seconds, 3),
+        }
+        for name, model, row in (
+            ("best", best, progress.best),
+            ("last", self.state.model, progress.rows[-1]),
+        ):
+            result[name] = {"update": row["update"], "validation_accuracy": row["accuracy"]}
+            if len(self.data.test):
+                loss, accuracy = self._measure(model, "test")
+                result[name] |= {"test_loss": loss, "test_accuracy": accuracy}
+        if self.processes.first:
+            self.folder.write_result(result)
+            self.observer.ended(result)
+        self.processes.wait()  # none leaves while another still listens to it
+        return result
+
+
+def _said(growth: Growth) -> str:
+    """How well the whole step is known to preserve the function."""
+    compiled = growth.compiled
+    if not compiled.modes:
+        return "not claimed"
+    modes = ", ".join(compiled.modes)
+    if compiled.whole is not None and compiled.whole.verdict == "proved":
+        return f"proved ({modes})"
+    if any(step.check for step in compiled.steps):
+        return f"measured ({modes})"
+    return f"not checked (claims {modes})"
+
+
+def _mixed(seed: int, update: int, rank: int) -> int:
+    return ((seed * 1_000_003 + update) * 65_537 + rank) % (1 << 63)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """The same numbers on each run, on a GPU too; the caller's generator is as before after it."""
+    state = torch.get_rng_state()
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False):
+            yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def starting_graph(graph: Graph, data: DataSet) -> tuple[str, str]:
+    """The names of the network's input and output, for these images.
+
+    Raises :class:`GrowcError` if the network does not take them, or has too few outputs for their
+    classes.
+    """
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise GrowcError(
+            f"`{graph.name}` has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            help="a network that classifies images has one of each",
+        )
+    (taken,) = graph.inputs
+    shape, wanted = graph.node(taken).type.shape, data.shape
+    if tuple(shape) != tuple(wanted):
+        raise GrowcError(
+            f"`{graph.name}` takes {_size(shape)} in its input `{taken}`, and images of "
+            f"{data.name} are {_size(wanted)}",
+            help="change the input, or give other data with --data",
+        )
+    (name, source), *_ = graph.outputs.items()
+    given = graph.node(source).type.shape
+    if len(given) != 1 or given[0] < len(data.classes):
+        raise GrowcError(
+            f"`{graph.name}` gives {_size(given)} in its output `{name}`, and {data.name} has "
+            f"{len(data.classes)} classes",
+            help="a network that classifies gives one number for each class",
+        )
+    return taken, name
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"

@@ -1,0 +1,120 @@
+"""The processes of a run: one, or several that torchrun has started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..ir import GrowcError
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those that train one model together."""
+
+    rank: int
+    ranks: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files and talks."""
+        return self.rank == 0
+
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model to call in training, whose gradients are averaged over the processes."""
+        if self.ranks == 1 or not any(p.requires_grad for p in model.parameters()):
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids)
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """The sum of each number over all processes."""
+        if self.ranks > 1:
+            distributed.all_reduce(numbers)
+        return numbers
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all processes the first one's running statistics, of its part of each batch."""
+        if self.ranks > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def require_same(self, model: nn.Module, when: str) -> None:
+        """Raise :class:`GrowcError` in every process if the models are not the same, bit by bit."""
+        if self.ranks == 1:
+            return
+        # A sum of the bits as whole numbers: it wraps around, alike everywhere.
+        sums = [
+            t.detach().flatten().view(torch.uint8).to(torch.int64).cumsum(0).sum()
+            for t in (*model.parameters(), *model.buffers())
+            if t.numel()
+        ]
+        mine = torch.stack(sums).to(self.device)
+        theirs = mine.clone()
+        distributed.broadcast(theirs, 0)
+        different = self.total((mine != theirs).any().to(torch.int64).reshape(1))
+        if int(different):
+            raise GrowcError(
+                f"the processes' models differ {when}",
+                help="do all of them run the same versions of growc, torch and numpy?",
+            )
+
+    def wait(self) -> None:
+        if self.ranks > 1:
+            distributed.barrier()
+
+
+@contextlib.contextmanager
+def joined(device: str = "auto") -> Iterator[Processes]:
+    """The processes that torchrun started, or this one alone; left again at the end.
+
+    ``device`` is ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises
+    :class:`GrowcError` for a device that is not there.
+    """
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")) if ranks > 1 else None)
+    if ranks == 1:
+        yield Processes(0, 1, chosen)
+        return
+    cuda = chosen.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(chosen)
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield Processes(rank, ranks, chosen)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(name: str, local_rank: int | None) -> torch.device:
+    there = torch.cuda.is_available()
+    if name == "auto":
+        name = "cuda" if there else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise GrowcError(f"no device `{name}`", help="give auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if not there:
+        raise GrowcError(
+            "there is no GPU that this PyTorch can use",
+            help="use --device cpu, or install PyTorch for your GPU",
+        )
+    index = device.index if device.index is not None else local_rank or 0
+    if index >= torch.cuda.device_count():
+        raise GrowcError(
+            f"there is no GPU {index}: the machine has {torch.cuda.device_count()}",
+            help="start as many processes as there are GPUs",
+        )
+    return torch.device("cuda", index)

@@ -1,0 +1,215 @@
+"""A whole training run: from a network, settings and a folder to a trained network in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..backends import to_torch
+from ..ir import Graph, GrowcError, initialize
+from . import checkpoint
+from .checkpoint import Progress, State, on_device, scaler_of
+from .data import Batches, DataSet, Normalization, open_data
+from .loop import GROWTH_IMAGES, Loop, starting_graph
+from .observers import Observer, Several, TensorBoard
+from .optimization import optimizer_of
+from .processes import Processes, joined
+from .run_folder import (
+    RunFolder,
+    identity,
+    require_same_net,
+    require_same_settings,
+    require_same_version,
+)
+from .schedule import parse_schedule, rehearse
+from .settings import Settings
+
+EVALUATION_BATCH = 250
+JUDGED_TRAINING_IMAGES = 1_000
+"""Without validation images, so many training images judge the models."""
+
+
+def train(
+    graph: Graph | None,
+    settings: Settings,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int | None = None,
+    tensorboard: bool = True,
+    observer: Observer | None = None,
+    name: str = "the network",
+) -> dict[str, Any]:
+    """Train a network that classifies images, growing it by the schedule in ``settings``.
+
+        >>> growc.train.train(graph, Settings(data="digits", updates=500), "out/run")
+
+    Everything that a run gives is in its ``folder``, see :mod:`growc.train.run_folder`. With
+    ``resume`` the run that was begun there goes on from its last checkpoint, to the result that it
+    would have had uninterrupted, bit by bit on the same machine; ``graph`` may then be None. With
+    ``overwrite`` a run that is there is forgotten. ``workers`` threads prepare batches (for folders
+    of images as many as processors, else none). Started by torchrun, the processes share each batch
+    and train one model; batch norms see their own part of it.
+
+    Returns what is in ``result.json``. Raises :class:`GrowcError` for a network that does not
+    fit the data, a growth schedule that cannot be applied (before training starts), a folder that
+    has a run, or has none to resume, a run begun with another network, other settings or by another
+    version of growc, a loss that is no longer a number, and files that cannot be read or written.
+    """
+    with joined(device) as processes:
+        where = RunFolder(Path(folder))
+        if resume:
+            if not where.exists:
+                raise GrowcError(
+                    f"{where.path}: there is no run to resume",
+                    help="leave out --resume to start one",
+                )
+        elif where.exists and not overwrite:
+            raise GrowcError(
+                f"{where.path}: there is a run already",
+                help="use --resume to go on with it, --force to start anew, or another folder",
+            )
+        if settings.precision == "float16" and processes.device.type == "cpu":
+            raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
+        data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
+        settings = settings.resolved(len(data.train))
+        start, content = _start(graph, settings, where, resume, name)
+        starting_graph(start, data)
+        schedule = parse_schedule(settings.grow)
+        plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
+        batches = _batches(data, settings, processes)
+        if not resume:
+            processes.wait()  # all have seen that there is no run yet
+            if processes.first:
+                where.create(start, settings, batches["train"].normalization)
+        state = _state(start, content, settings, where, processes)
+        run = identity(start, settings, _circumstances(processes))
+        if not processes.first:
+            watching: Observer = Observer()
+        else:
+            own = observer or Observer()
+            watching = Several(own, TensorBoard(where.path / "tensorboard")) if tensorboard else own
+        if workers is None:
+            # Files must be read and unpacked; what is in memory is a fraction of a millisecond.
+            workers = (os.cpu_count() or 1) if data.name == "folder" else 0
+        loop = Loop(
+            state, settings, data, batches, schedule, where, run, processes, watching, workers
+        )
+        now = loop.graph
+        watching.began(
+            settings, data, now, list(zip(schedule, plan, strict=True)), state.progress.update
+        )
+        try:
+            return loop.run()
+        finally:
+            watching.close()
+
+
+def stored_settings(folder: str | Path) -> Settings:
+    """What the run in a folder was told. Raises :class:`GrowcError` if there is none."""
+    where = RunFolder(Path(folder))
+    if not where.exists:
+        raise GrowcError(
+            f"{where.path}: there is no run to resume", help="leave out --resume to start one"
+        )
+    return where.stored_settings()
+
+
+def _start(
+    graph: Graph | None, settings: Settings, where: RunFolder, resume: bool, name: str
+) -> tuple[Graph, dict[str, Any] | None]:
+    """The network at the run's beginning, and the checkpoint if there is one to go on from."""
+    if not resume:
+        if graph is None:
+            raise GrowcError("no network to train", help="give one, or resume a run")
+        start = graph.copy()
+        initialize(start, settings.seed)
+        return start, None
+    stored = where.start()
+    if graph is not None:
+        given = graph.copy()
+        initialize(given, settings.seed)
+        require_same_net(where, stored, given, name)
+    require_same_settings(where, where.stored_settings(), settings)
+    if not where.checkpoint.exists():
+        return stored, None  # killed before the first one
+    content = checkpoint.read(where.checkpoint)
+    require_same_version(where.checkpoint, content["identity"])
+    wanted = identity(stored, settings, {})
+    if any(content["identity"].get(k) != wanted[k] for k in ("net", "settings")):
+        raise GrowcError(
+            f"{where.checkpoint}: is of another run than the files beside it",
+            help="put back the files of its run",
+        )
+    return stored, content
+
+
+def _state(
+    start: Graph,
+    content: dict[str, Any] | None,
+    settings: Settings,
+    where: RunFolder,
+    processes: Processes,
+) -> State:
+    if content is not None:
+        return checkpoint.restored(where.checkpoint, content, settings, processes.device)
+    model = on_device(to_torch(start), processes.device)
+    optimizer = optimizer_of(settings, [list(model.parameters())])
+    return State(model, optimizer, scaler_of(settings, processes.device), Progress())
+
+
+def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+    normalization = Normalization.of(data.train, settings.normalize)
+    train = Batches(
+        data.train,
+        normalization,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        replacement=settings.replacement,
+        crop=settings.crop,
+        flip=settings.flip,
+        rank=processes.rank,
+        ranks=processes.ranks,
+    )
+    some = range(min(JUDGED_TRAINING_IMAGES, len(data.train)))
+    judge = data.validation if len(data.validation) else data.train.part(some)
+    shared = {"rank": processes.rank, "ranks": processes.ranks}
+    whole = {"batch_size": EVALUATION_BATCH, "train": False}
+    return {
+        "train": train,
+        "judge": Batches(judge, normalization, **whole, **shared),  # type: ignore[arg-type]
+        "test": Batches(data.test, normalization, **whole, **shared),  # type: ignore[arg-type]
+        "growth": Batches(judge, normalization, batch_size=GROWTH_IMAGES, train=False),
+    }
+
+
+def _circumstances(processes: Processes) -> dict[str, Any]:
+    """What a bitwise equal result also depends on."""
+    return {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "device": processes.device.type,
+        "processes": processes.ranks,
+    }
+
+
+def differences(folder: str | Path, device: str = "auto") -> list[str]:
+    """How the circumstances of a run's checkpoint differ from those of now: then a resumed run is
+    as good, but not the same bit by bit."""
+    where = RunFolder(Path(folder))
+    if not where.checkpoint.exists():
+        return []
+    stored = checkpoint.read(where.checkpoint)["identity"].get("circumstances", {})
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    kind = device.partition(":")[0]
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    now = _circumstances(Processes(0, ranks, torch.device(kind)))
+    return [
+        f"{k} was {stored[k]}, now {now[k]}" for k in now if k in stored and stored[k] != now[k]
+    ]

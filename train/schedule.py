@@ -1,0 +1,111 @@
+"""Growth schedules: ``at 1500: r2wider{variant=concat}; at 4500: r2deeper``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..compiler import run
+from ..ir import Diagnostic, Graph, GrowcError, Source, Span, initialize
+from ..passes import Pass
+from ..passes.pipeline import parse_within
+
+_SPACE = re.compile(r"\s*")
+_AT = re.compile(r"at\s+([0-9_]+)\s*:\s*")
+_SHAPE = "a growth step is `at UPDATE: PASSES`, as in `at 1500: r2wider{filters=16}, r2deeper`"
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthStep:
+    """Passes that run after ``update`` updates, before the next one."""
+
+    update: int
+    passes: tuple[Pass, ...]
+    span: Span = field(compare=False)
+    """Where it stands in the text, for mistakes that show when it is tried."""
+
+    @property
+    def pipeline(self) -> str:
+        return ", ".join(map(str, self.passes))
+
+    def __str__(self) -> str:
+        return f"at {self.update}: {self.pipeline}"
+
+
+def parse_schedule(text: str, name: str = "--grow") -> tuple[GrowthStep, ...]:
+    """The steps of a growth schedule, separated by semicolons, in the order of their updates.
+
+    Raises :class:`GrowcError` with the place in ``text`` of what is not one.
+    """
+    source = Source(name, text)
+    steps: list[GrowthStep] = []
+    at = _skip(text, 0)
+    while at < len(text):
+        match = _AT.match(text, at)
+        if match is None:
+            raise _mistake(source, at, "no growth step starts here", _SHAPE)
+        update = int(match.group(1))
+        if steps and update <= steps[-1].update:
+            what = "comes twice" if update == steps[-1].update else "comes too late"
+            raise _mistake(
+                source,
+                match.start(1),
+                f"the growth step at {update} {what}: the one before it is at {steps[-1].update}",
+                "write several passes of one step with commas, and steps in order",
+            )
+        passes, end = parse_within(source, match.end())
+        steps.append(GrowthStep(update, tuple(passes), Span(source, at, len(text[:end].rstrip()))))
+        at = _skip(text, end)
+        if at < len(text):
+            if text[at] != ";":
+                raise _mistake(source, at, "a growth step ends with `;`", _SHAPE)
+            at = _skip(text, at + 1)
+    return tuple(steps)
+
+
+def seed_of(seed: int, index: int) -> int:
+    """The seed of growth step ``index``: another one for each, as two may do the same."""
+    return seed + 1 + index
+
+
+def rehearse(graph: Graph, steps: Sequence[GrowthStep], *, seed: int, updates: int) -> list[Graph]:
+    """The network after each step, with the weights that it has now.
+
+    Nothing is proved or trained: this finds out, before the first update, what would stop a run
+    after hours. Raises :class:`GrowcError` at the step that is after the end of the run, or that
+    cannot be applied.
+    """
+    found = []
+    at = graph.copy()
+    initialize(at, seed)
+    for index, step in enumerate(steps):
+        if step.update >= updates:
+            raise GrowcError(
+                Diagnostic(
+                    f"the run ends after {updates} updates, before this step",
+                    step.span,
+                    f"train for longer, or grow at {updates - 1} at the latest",
+                )
+            )
+        try:
+            at = run(at, step.passes, seed=seed_of(seed, index), verify="none").graph
+        except GrowcError as error:
+            why = error.diagnostics[0]
+            raise GrowcError(
+                Diagnostic(why.message, step.span, why.help, notes=why.notes)
+            ) from error
+        found.append(at)
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    assert match is not None
+    return match.end()
+
+
+def _mistake(source: Source, at: int, message: str, help: str) -> GrowcError:
+    word = re.compile(r"\w+|.", re.DOTALL).match(source.text, at)
+    end = word.end() if word else at + 1
+    return GrowcError(Diagnostic(message, Span(source, at, end), help))
