@@ -171,6 +171,7 @@ def _told(
     given: dict[str, Any], config: str | None, epochs: int | None, folder: str, resume: bool
 ) -> Settings:
     """The settings: of the options, else of the file, else of the run that is resumed."""
+    from ..ir import GrowcError
     from ..train.data import open_data
     from ..train.runs import stored_settings
     from ..train.settings import Settings
@@ -180,7 +181,13 @@ def _told(
         values = {**vars(stored_settings(folder))}
     if config is not None:
         values |= Settings.from_toml(Path(config))
-    settings = Settings(**{**values, **given})
+    try:
+        settings = Settings(**{**values, **given})
+    except GrowcError as error:
+        if values:
+            raise
+        why = error.diagnostics[0]
+        raise click.UsageError(f"{why.message}; {why.help}") from None
     if epochs is not None:
         data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
         epoch = -(-len(data.train) // settings.batch_size)

@@ -86,10 +86,12 @@ def _counters(model: nn.Module) -> dict[str, Tensor]:
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint. Raises :class:`GrowcError` for a file that is none."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        stored = path.read_bytes()
     except OSError as error:
         raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    try:
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.PickleError) as error:
         raise _damaged(path) from error
     if not isinstance(content, dict) or "identity" not in content:
         raise _damaged(path)

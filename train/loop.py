@@ -145,20 +145,19 @@ class Loop:
         self._unseen = []
         for update, loss in enumerate(seen, first):
             if not math.isfinite(loss):
-                raise self._diverged(f"the loss of update {update} is {loss}", update)
+                raise self._diverged(f"the loss of update {update + 1} is {loss}", update)
             self.state.progress.losses.append(loss)
             self.observer.updated(update + 1, loss)
 
     def _diverged(self, what: str, update: int) -> GrowcError:
         rows = self.state.progress.rows
-        kept = f"{self.folder.path / 'last.arch'} and the checkpoint are of update "
-        kept += f"{rows[-1]['update']}" if rows else "0"
+        kept = f"{self.folder.path / 'last.arch'} is the model after "
+        kept += f"{rows[-1]['update'] if rows else 0} updates"
         grown = [g["update"] for g in self.state.progress.growths if g["update"] <= update]
         after = f", {update - grown[-1]} updates after the network grew" if grown else ""
         return GrowcError(
             f"{what}{after}: training has diverged, and stopped",
-            help=f"{kept}, and are kept; start again from there in a new folder with a lower --lr, "
-            "with --clip, or with --warmup",
+            help=f"{kept}: start a new run from it, with a lower --lr, --clip or --warmup",
         )
 
     # ---- evaluations and checkpoints

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..ir import Graph
+from ..ir import Graph, GrowcError
 from .data import DataSet
 from .schedule import GrowthStep
 from .settings import Settings
@@ -113,12 +114,27 @@ class TensorBoard(Observer):
             ("seconds", "cost/seconds"),
         ):
             if row[name] is not None:
-                self._writer.add_scalar(tag, row[name], update)
-        self._writer.flush()
+                with self._writing():
+                    self._writer.add_scalar(tag, row[name], update)
+        with self._writing():
+            self._writer.flush()
 
     def grew(self, growth: dict[str, Any]) -> None:
-        self._writer.add_text("growth", growth["pipeline"], growth["update"])
+        with self._writing():
+            self._writer.add_text("growth", growth["pipeline"], growth["update"])
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            # On a full disk the run has ended for that reason already.
+            with contextlib.suppress(OSError):
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise GrowcError(
+                f"{self.folder}: cannot be written ({error.strerror or error})",
+                help="the last checkpoint is kept; make room and resume, or use --no-tensorboard",
+            ) from error

@@ -47,7 +47,7 @@ def parse_schedule(text: str, name: str = "--grow") -> tuple[GrowthStep, ...]:
             raise _mistake(source, at, "no growth step starts here", _SHAPE)
         update = int(match.group(1))
         if steps and update <= steps[-1].update:
-            what = "comes twice" if update == steps[-1].update else "comes too late"
+            what = "comes twice" if update == steps[-1].update else "is out of order"
             raise _mistake(
                 source,
                 match.start(1),

@@ -148,7 +148,9 @@ class Settings:
         for name, value in asdict(self).items():
             if value is not None:
                 plain = list(value) if isinstance(value, tuple) else value
-                lines.append(f"{name} = {json.dumps(plain, ensure_ascii=False)}")
+                # TOML's texts are JSON's, but for one sign that must not stand for itself.
+                text = json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
+                lines.append(f"{name} = {text}")
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -197,9 +199,9 @@ def _of_kind(path: Path, name: str, value: Any) -> Any:
     kinds = tuple(k for k in (get_args(hint) or (hint,)) if isinstance(k, type))
     if float in kinds and type(value) is int:
         return float(value)
-    if type(value) not in kinds:
+    if name == "lr_steps" or type(value) not in kinds:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        wanted = names.get(kinds[0], "a list of whole numbers")
+        wanted = "a list of whole numbers" if name == "lr_steps" else names[kinds[0]]
         raise GrowcError(f"{path}: `{name}` is {wanted}, not {json.dumps(value, default=str)}")
     return value
 

@@ -1,0 +1,143 @@
+"""``growc train`` as a command: killed for real, in several processes, on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .test_train_runs import outcome
+
+GROW = "at 20: r2wider{variant=concat}; at 40: r2deeper"
+ARGUMENTS = ["examples/digits.arch", "--updates", "60", "--evaluate-every", "5", "--grow", GROW]
+
+
+def command(*arguments: str | Path, torchrun: int = 0) -> list[str]:
+    before = [sys.executable, "-m"]
+    if torchrun:
+        before += ["torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}", "-m"]
+    return [*before, "growc", "train", *map(str, arguments), "--device", "cpu"]
+
+
+def ended(*arguments: str | Path, torchrun: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(*arguments, torchrun=torchrun),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def test_kill_9(tmp_path: Path) -> None:
+    """Killed by the system while it trains, until it gets to the end."""
+    done = ended(*ARGUMENTS, "-o", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    where = tmp_path / "cut"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    arguments: list[str | Path] = [*ARGUMENTS, "-o", where]
+    for rows in (2, 5, 9):
+        process = subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.DEVNULL)
+        metrics = where / "metrics.csv"
+        while process.poll() is None:
+            if metrics.exists() and len(metrics.read_text().splitlines()) > rows:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.001)
+        assert process.wait() == -signal.SIGKILL
+        arguments = ["-o", where, "--resume"]
+    done = ended(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after" in done.stdout
+    assert outcome(where) == outcome(tmp_path / "whole")
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    """One model, grown alike in both: the loop itself compares them, bit by bit."""
+    done = ended(*ARGUMENTS, "-o", tmp_path / "two", torchrun=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("proved (eval, train)") == 2
+    again = ended(*ARGUMENTS, "-o", tmp_path / "again", torchrun=2)
+    assert again.returncode == 0, again.stderr
+    assert outcome(tmp_path / "two") == outcome(tmp_path / "again")
+    # A batch norm of half a batch is another function, so it is not what one process gives; but
+    # what they train on is the same, so it is near.
+    result = json.loads((tmp_path / "two" / "result.json").read_text())
+    one = ended(*ARGUMENTS, "-o", tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    alone = json.loads((tmp_path / "one" / "result.json").read_text())
+    assert result["flops"] == alone["flops"]
+    assert result["last"]["test_loss"] == pytest.approx(alone["last"]["test_loss"], rel=0.2)
+
+
+def test_processes_must_share_a_batch_equally(tmp_path: Path) -> None:
+    done = ended("examples/digits.arch", "--batch-size", "3", "-o", tmp_path / "r", torchrun=2)
+    assert done.returncode != 0
+    assert "a batch of 3 can't be shared equally by 2 processes" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_json_is_the_result_alone(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    done = growc("train", "examples/digits.arch", "--updates", "3", "-o", tmp_path / "r", "--json")
+    assert done.status == 0
+    assert done.err == ""
+    assert done.json["ok"] is True
+    assert done.json["updates"] == 3
+    assert 0 <= done.json["best"]["test_accuracy"] <= 1
+
+
+def test_settings_of_one_run_begin_another(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    more = ["--updates", "4", "--lr", "0.01", "--grow", "at 2: r2wider", "--seed", "3"]
+    assert growc("train", "examples/digits.arch", *more, "-o", first).status == 0
+    told = first / "settings.toml"
+    done = growc("train", "examples/digits.arch", "--config", told, "-o", second)
+    assert done.status == 0, done.err
+    assert outcome(first) == outcome(second)
+    assert told.read_text() == (second / "settings.toml").read_text()
+
+
+def test_epochs(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    arguments = ["examples/digits.arch", "--batch-size", "735", "--epochs", "2"]
+    done = growc("train", *arguments, "-o", tmp_path / "r", "--json")
+    assert done.json["updates"] == 4
+    done = growc("train", *arguments, "--updates", "5", "-o", tmp_path / "s")
+    assert done.status == 2
+    assert "--updates or --epochs" in done.err
+
+
+def test_curves_for_tensorboard(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    arguments = ["--updates", "4", "--evaluate-every", "2", "--grow", "at 3: r2wider"]
+    growc("train", "examples/digits.arch", *arguments, "-o", tmp_path / "r")
+    growc("train", "examples/digits.arch", *arguments, "-o", tmp_path / "s", "--no-tensorboard")
+    assert not (tmp_path / "s" / "tensorboard").exists()
+    events = EventAccumulator(str(tmp_path / "r" / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("accuracy/validation")] == [0, 2, 4]
+    assert [e.step for e in events.Scalars("loss/training")] == [2, 4]
+    grown = [e.value for e in events.Scalars("size/parameters")]
+    assert grown[0] == grown[1] < grown[2]
+
+
+def test_cifar10(tmp_path: Path, growc: Callable[..., Any], cifar10_test: Path) -> None:
+    """A few updates on the real images, with growth."""
+    done = growc(
+        *("train", "examples/r2r_figure9.arch", "--data", f"cifar10:{cifar10_test.parent}"),
+        *("--updates", "8", "--batch-size", "16", "--evaluate-every", "8", "--crop", "--flip"),
+        *("--grow", "at 4: r2wider", "--loss", "binary_cross_entropy", "-o", tmp_path / "r"),
+    )
+    assert done.status == 0, done.err
+    assert "cifar10: 49,000 training, 1,000 validation and 1,000 test images" in done.out
+    assert "proved (eval, train)" in done.out
