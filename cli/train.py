@@ -15,7 +15,6 @@ from .common import (
     json_option,
     print_json,
     read_graph,
-    seed_option,
     set_option,
     weights_option,
 )
@@ -42,7 +41,7 @@ FROM_0 = click.IntRange(min=0)
 
 @click.command()
 @click.argument("file", metavar="[FILE]", required=False)
-@click.option("--data", metavar="DATA", help="digits, or NAME:DIR; see below.  [default: digits]")
+@click.option("--data", metavar="DATA", help="digits, or NAME:DIR as above.  [default: digits]")
 @click.option("-o", "folder", required=True, metavar="RUN", help="The folder of the run.")
 @click.option("--config", metavar="FILE", help="Settings in TOML, as RUN/settings.toml.")
 @click.option("--updates", type=COUNT, metavar="N", help="How long.  [default: 10 epochs]")
@@ -58,11 +57,13 @@ FROM_0 = click.IntRange(min=0)
 @click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N.")
 @click.option("--optimizer", metavar="O", help="adam, adamw, sgd.  [default: adam]")
 @click.option("--weight-decay", type=float, metavar="X", help="[default: 0]")
-@click.option("--amsgrad", is_flag=True, help="Adam with the largest second moment so far.")
+@click.option(
+    "--amsgrad/--no-amsgrad", default=False, help="Adam with the largest second moment so far."
+)
 @click.option("--beta1", type=float, metavar="X", help="Of Adam.  [default: 0.9]")
 @click.option("--beta2", type=float, metavar="X", help="Of Adam.  [default: 0.999]")
 @click.option("--momentum", type=float, metavar="X", help="Of SGD.  [default: 0]")
-@click.option("--nesterov", is_flag=True, help="Nesterov's momentum.")
+@click.option("--nesterov/--no-nesterov", default=False, help="Nesterov's momentum.")
 @click.option("--clip", type=float, metavar="X", help="Largest norm of the gradient.")
 @click.option("--loss", metavar="L", help="cross_entropy, binary_cross_entropy.")
 @click.option("--label-smoothing", type=float, metavar="X", help="[default: 0]")
@@ -81,19 +82,25 @@ FROM_0 = click.IntRange(min=0)
     help="When growing, multiply the learning rate by the parameters' number before over after.  "
     "[default: scale-lr]",
 )
-@click.option("--scale-weight-decay", is_flag=True, help="The weight decay, too.")
+@click.option(
+    "--scale-weight-decay/--no-scale-weight-decay", default=False, help="The weight decay, too."
+)
 @click.option("--verify", metavar="V", help="proof, numeric, all, none.  [default: proof]")
 @click.option("--normalize", metavar="N", help="channel, mean_image, none.  [default: channel]")
-@click.option("--crop", is_flag=True, help="Crop images at random, padded by 4.")
-@click.option("--flip", is_flag=True, help="Mirror every second image.")
-@click.option("--replacement", is_flag=True, help="Draw batches with replacement.")
+@click.option("--crop/--no-crop", default=False, help="Crop images at random, padded by 4.")
+@click.option("--flip/--no-flip", default=False, help="Mirror every second image.")
+@click.option(
+    "--replacement/--no-replacement", default=False, help="Draw batches with replacement."
+)
 @click.option("--validation", type=FROM_0, metavar="N", help="Images to choose the best model by.")
 @click.option("--evaluate-every", type=COUNT, metavar="N", help="Updates.  [default: an epoch]")
 @click.option("--workers", type=FROM_0, metavar="N", help="Threads that prepare batches.")
 @click.option("--tensorboard/--no-tensorboard", default=True, help="[default: tensorboard]")
+@click.option(
+    "--seed", type=FROM_0, metavar="N", help="For all that is random: weights, batches, dropout."
+)
 @set_option
 @weights_option
-@seed_option
 @force_option
 @json_option
 def command(
@@ -126,6 +133,9 @@ def command(
         raise click.UsageError("give the network to train, or --resume")
     if resume and force:
         raise click.UsageError("--resume goes on with the run that --force would forget")
+    from ..train.machine import settle_in
+
+    settle_in()
     ctx = click.get_current_context()
     given = {
         name: value

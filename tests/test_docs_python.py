@@ -55,11 +55,32 @@ def test_importing_page(root: Path, folder: Path, capsys: pytest.CaptureFixture[
     assert (folder / "student.onnx").exists()
 
 
+def test_training_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
+    page = root / "docs" / "training.md"
+    first, resumed = blocks(page, "sh")
+    done = growc(*shlex.split(first)[1:])
+    assert done.status == 0, done.err
+    text = page.read_text(encoding="utf-8")
+    shown = textwrap.dedent(text.partition("like ours,\n\n")[2].partition("    ────")[0])
+    assert done.out.startswith(shown)
+    assert growc(*shlex.split(resumed)[1:]).status == 0
+    listed = set(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))
+    named = {name.rstrip("/") for cell in listed for name in re.findall("`(.*?)`", cell)}
+    there = {p.name for p in (folder / "out" / "run").iterdir() if p.suffix != ".safetensors"}
+    assert there == named
+    (settings,) = blocks(page, "toml")
+    Path("run.toml").write_text(settings, encoding="utf-8")
+    done = growc("train", "examples/digits.arch", "--config", "run.toml", "-o", "out/second")
+    assert done.status == 0, done.err
+    (code,) = blocks(page, "python")
+    exec(compile(code, "docs/training.md", "exec"), {})
+
+
 def test_readme(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     """Every `growc …` line of the README, in order, then its Python."""
     text = (root / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    (?:\$ )?growc (.*)$", text, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         done = growc(*shlex.split(command))
         assert done.status == 0, done.err
