@@ -49,6 +49,7 @@ docs: .venv/installed ## Renew the generated pages and build the documentation i
 
 bench: .venv/installed ## Measure speed; writes benchmarks/results
 	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.training_loop
 	$(BIN)/python -m benchmarks.parsing
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.widening
