@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..backends import graph_of, to_torch
 from ..grammar import load
-from ..ir import Graph, GrowcError
+from ..ir import GrowcError
 from .checkpoint import State, on_device, to_bytes
 from .data import Batches, DataSet
 from .evaluation import evaluate
@@ -367,37 +367,3 @@ def _deterministic() -> Iterator[None]:
             yield
     finally:
         torch.set_rng_state(state)
-
-
-def starting_graph(graph: Graph, data: DataSet) -> tuple[str, str]:
-    """The names of the network's input and output, for these images.
-
-    Raises :class:`GrowcError` if the network does not take them, or has too few outputs for their
-    classes.
-    """
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise GrowcError(
-            f"`{graph.name}` has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
-            help="a network that classifies images has one of each",
-        )
-    (taken,) = graph.inputs
-    shape, wanted = graph.node(taken).type.shape, data.shape
-    if tuple(shape) != tuple(wanted):
-        raise GrowcError(
-            f"`{graph.name}` takes {_size(shape)} in its input `{taken}`, and images of "
-            f"{data.name} are {_size(wanted)}",
-            help="change the input, or give other data with --data",
-        )
-    (name, source), *_ = graph.outputs.items()
-    given = graph.node(source).type.shape
-    if len(given) != 1 or given[0] < len(data.classes):
-        raise GrowcError(
-            f"`{graph.name}` gives {_size(given)} in its output `{name}`, and {data.name} has "
-            f"{len(data.classes)} classes",
-            help="a network that classifies gives one number for each class",
-        )
-    return taken, name
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "one number"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..ir import Graph, GrowcError, initialize
 from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
 from .data import Batches, DataSet, Normalization, open_data
-from .loop import GROWTH_IMAGES, Loop, starting_graph
+from .loop import GROWTH_IMAGES, Loop
 from .observers import Observer, Several, TensorBoard
 from .optimization import optimizer_of
 from .processes import Processes, joined
@@ -79,7 +80,7 @@ def train(
         data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
         settings = settings.resolved(len(data.train))
         start, content = _start(graph, settings, where, resume, name)
-        starting_graph(start, data)
+        _require_fitting(start, data)
         schedule = parse_schedule(settings.grow)
         plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
         batches = _batches(data, settings, processes)
@@ -147,6 +148,36 @@ def _start(
             help="put back the files of its run",
         )
     return stored, content
+
+
+def _require_fitting(graph: Graph, data: DataSet) -> None:
+    """Raise :class:`GrowcError` if the network does not take these images, or has too few outputs
+    for their classes."""
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise GrowcError(
+            f"`{graph.name}` has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            help="a network that classifies images has one of each",
+        )
+    (taken,) = graph.inputs
+    shape, wanted = graph.node(taken).type.shape, data.shape
+    if tuple(shape) != tuple(wanted):
+        raise GrowcError(
+            f"`{graph.name}` takes {_size(shape)} in its input `{taken}`, and images of "
+            f"{data.name} are {_size(wanted)}",
+            help="change the input, or give other data with --data",
+        )
+    (name, source), *_ = graph.outputs.items()
+    given = graph.node(source).type.shape
+    if len(given) != 1 or given[0] < len(data.classes):
+        raise GrowcError(
+            f"`{graph.name}` gives {_size(given)} in its output `{name}`, and {data.name} has "
+            f"{len(data.classes)} classes",
+            help="a network that classifies gives one number for each class",
+        )
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
 
 
 def _state(
