@@ -23,6 +23,7 @@ import argparse
 
 import torch
 
+from experiments.r2r import drawing, tables
 from experiments.r2r.figures import FIGURES, run_seed
 from experiments.r2r.training import RESULTS, Data
 
@@ -38,17 +39,25 @@ def main() -> None:
     parser.add_argument("--pipeline", help="another growth step than the figure's")
     parser.add_argument("--threads", type=int, help="PyTorch's threads")
     parser.add_argument("--draw", action="store_true", help="only table and picture, from the CSV")
+    parser.add_argument("--ran-at", metavar="COMMIT", help="of results that were made elsewhere")
     given = parser.parse_args()
     figure = FIGURES[given.figure]
+    growth = given.pipeline or figure.growth
     scale = "" if given.scale == 1 else f"_scale{given.scale:g}"
     file = RESULTS / f"r2r_figure{given.figure}{scale}.csv"
-    if given.data is None:
-        parser.error("--data is needed to train")
     if given.threads:
         torch.set_num_threads(given.threads)
+    if given.draw:
+        tables.write(figure, file, growth, given.ran_at, trained=False)
+        drawing.draw(figure, file)
+        return
+    if given.data is None:
+        parser.error("--data is needed to train")
     data = Data(given.data)
     for seed in range(given.seeds):
-        run_seed(figure, file, data, seed, given.scale, given.pipeline or figure.growth)
+        trained = run_seed(figure, file, data, seed, given.scale, growth)
+        tables.write(figure, file, growth, given.ran_at, trained)
+        drawing.draw(figure, file)
 
 
 if __name__ == "__main__":

@@ -94,12 +94,15 @@ def run_arm(
     )
 
 
-def run_seed(figure: Figure, file: Path, data: Data, seed: int, scale: float, growth: str) -> None:
-    """All arms of a seed that are not in the file yet."""
+def run_seed(figure: Figure, file: Path, data: Data, seed: int, scale: float, growth: str) -> bool:
+    """Train all arms of a seed that are not in the file yet; were there any?"""
+    trained = False
     for arm in figure.arms:
         if not any((r["seed"], r["arm"]) == (str(seed), arm) for r in read(file)):
             run = run_arm(figure, file, data, seed, arm, scale, growth)
             append(file, run.rows)
+            trained = True
             print(f"seed {seed}, {arm}: {run.rows[-1]['accuracy']:.3f}", flush=True)
     for kept in UNFINISHED.glob(f"{file.stem}_seed{seed}_*.pt"):
         kept.unlink()
+    return trained
