@@ -150,19 +150,32 @@ class Field:
         A row is k residues in all lanes. Equal rows have equal images; images of different rows
         are like independent random numbers. With ``zero`` the image of all zeros is zero.
         """
+        return self._scrambled(residues, self.key(*words), zero)
+
+    def _scrambled(self, residues: Residues, keys: NDArray[np.uint64], zero: bool) -> Residues:
         rows = residues.reshape(*residues.shape[:-2], -1).astype(np.uint64)
-        state = np.broadcast_to(self.key(*words), (*rows.shape[:-1], self.lanes)).copy()
+        shape = np.broadcast_shapes(keys.shape, (*rows.shape[:-1], self.lanes))
+        state = np.broadcast_to(keys, shape).copy()
         for i in range(rows.shape[-1]):
             offset = np.uint64((i + 1) * _GOLDEN % 2**64)
             state = _mix(state ^ _mix(rows[..., i : i + 1] + offset))
         image = (_mix(state) % self.primes.astype(np.uint64)).astype(np.int64)
         if zero:
-            image[~rows.any(axis=-1)] = 0
+            image[..., ~rows.any(axis=-1), :] = 0
         return image
 
     def each(self, residues: Residues, *words: object, zero: bool = False) -> Residues:
         """The opaque function applied to every residue of its own: [..., lanes] → the same."""
         return self.scramble(residues[..., None, :], *words, zero=zero)
+
+    def each_by_all(
+        self, residues: Residues, names: Sequence[tuple[object, ...]], *, zero: bool = False
+    ) -> Residues:
+        """Several such functions, each named by its words: [functions, ..., lanes]. What does not
+        depend on the function is computed once."""
+        keys = np.stack([self.key(*words) for words in names])
+        apart = keys.reshape(len(names), *(1,) * (residues.ndim - 1), self.lanes)
+        return self._scrambled(residues[..., None, :], apart, zero)
 
 
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -47,18 +47,21 @@ def _taps(
     op, field = site.op, site.field
     values = along(field, site.x, site.types[0].shape, 0)
     sizes, results = site.types[0].shape[1:], site.node.type.shape[1:]
-    columns = []
-    for tap in product(*map(range, op.kernel)):
+    taps = list(product(*map(range, op.kernel)))
+    columns = np.zeros((len(values), len(taps), field.lanes), np.int64)
+    moved: dict[int, tuple[object, ...]] = {}
+    for i, tap in enumerate(taps):
         offset = tuple(
             t * d - begin for t, d, (begin, _) in zip(tap, op.dilation, op.pads, strict=True)
         )
         if not any(offset) and set(op.stride) == {1} and sizes == results:
-            columns.append(values)
-        elif misses(offset, op.stride, sizes, results):
-            columns.append(np.zeros_like(values))
-        else:
-            columns.append(field.each(values, word, offset, op.stride, sizes, results, zero=True))
-    return np.stack(columns, axis=1)
+            columns[:, i] = values
+        elif not misses(offset, op.stride, sizes, results):
+            moved[i] = (word, offset, op.stride, sizes, results)
+    if moved:
+        images = field.each_by_all(values, list(moved.values()), zero=True)
+        columns[:, list(moved)] = images.swapaxes(0, 1)
+    return columns
 
 
 def _misses(offset: Offset, stride: Offset, sizes: Offset, results: Offset) -> bool:

@@ -95,6 +95,15 @@ def test_scramble_is_a_function_of_row_and_name() -> None:
     assert not FIELD.scramble(zeros, "f", zero=True).any()
 
 
+def test_many_functions_at_once_are_the_functions_one_by_one() -> None:
+    values = np.random.default_rng(0).integers(0, FIELD.primes, (7, 3, FIELD.lanes))
+    values[2] = 0
+    names: list[tuple[object, ...]] = [("f", 1), ("f", 2), ("g", (1, 2))]
+    for zero in (False, True):
+        found = FIELD.each_by_all(values, names, zero=zero)
+        assert np.array_equal(found, [FIELD.each(values, *words, zero=zero) for words in names])
+
+
 def test_scramble_spreads_evenly() -> None:
     """Images of neighbours look random: each bit is set half of the time."""
     rows = np.arange(20_000)[:, None].repeat(FIELD.lanes, axis=1)

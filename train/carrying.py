@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -128,6 +129,15 @@ def carry(
             members[group].append((names[0], parameter))
     result = rebuilt(optimizer, list(zip(optimizer.param_groups, members, strict=True)))
 
+    fresh: dict[tuple[object, ...], Mapping[str, float]] = {}
+
+    def fresh_of(group: int, parameter: nn.Parameter) -> Mapping[str, float]:
+        """Kept, as it takes a step of another optimizer to find out."""
+        key = (group, parameter.ndim, parameter.device, parameter.dtype)
+        if key not in fresh:
+            fresh[key] = fresh_numbers(optimizer, optimizer.param_groups[group], parameter)
+        return fresh[key]
+
     kinds: dict[str, list[str]] = {"carried": [], "widened": [], "fresh": []}
     masks = masks_of(old_model)
     for name, parameter in (pair for group in members for pair in group):
@@ -138,8 +148,10 @@ def carry(
         kinds[kind].append(name)
         state = optimizer.state.get(before)
         if state and kind != "fresh":
-            settings = optimizer.param_groups[group_before[before]]
-            result.state[parameter] = _state(optimizer, settings, name, before, parameter, state)
+            group = group_before[before]
+            result.state[parameter] = _state(
+                optimizer, group, name, before, parameter, state, partial(fresh_of, group)
+            )
     if scale_lr:
         scale_learning_rate(result, old_model, new_model)
     kept = set(origin.values())
@@ -249,11 +261,12 @@ def _in_corner(before: Tensor, after: Tensor) -> bool:
 
 def _state(
     optimizer: Optimizer,
-    settings: Mapping[str, Any],
+    group: int,
     name: str,
     before: nn.Parameter,
     after: nn.Parameter,
     state: Mapping[str, Any],
+    fresh_of: Callable[[nn.Parameter], Mapping[str, float]],
 ) -> dict[str, Any]:
     """A copy of a parameter's state, filled up where the parameter got wider.
 
@@ -261,16 +274,15 @@ def _state(
     ``load_state_dict``, which also makes NAdam's product of μ another type than it counts in.
     """
     wider = before.shape != after.shape
+    settings = optimizer.param_groups[group]
     copied: dict[str, Any] = {}
-    fresh: Mapping[str, float] | None = None
     for key, value in state.items():
         if value is None or isinstance(value, (bool, int, float, complex)):
             copied[key] = value
         elif isinstance(value, Tensor) and (not wider or value.ndim == 0):
             copied[key] = _at_home(value.clone(), settings, before, after)
         elif isinstance(value, Tensor) and value.shape == before.shape:
-            if fresh is None:
-                fresh = fresh_numbers(optimizer, settings, after)
+            fresh = fresh_of(after)
             if key not in fresh:
                 raise _not_understood(optimizer, name, key, "does not always have it")
             value = _at_home(value, settings, before, after)
