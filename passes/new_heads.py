@@ -71,8 +71,9 @@ class NewHeads(Pass):
     )
     init: str = attr(
         Choice(INITS),
-        "he",
-        doc="variance of new weights: 2/fan_in, as in the old projection, or PyTorch's default",
+        "auto",
+        doc="variance of new weights: as in the old projection (auto, match), 2/fan_in, or "
+        "PyTorch's default",
     )
     seed: int | None = attr(Optional(Int(0)), None, doc="random seed; the pipeline's if not given")
 

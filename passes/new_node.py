@@ -37,8 +37,9 @@ class NewNode(Addition):
     count: int = attr(Int(1, MAX_CHANNELS), 1, doc="how many nodes to add to each layer")
     init: str = attr(
         Choice(INITS),
-        "he",
-        doc="variance of incoming weights: 2/fan_in, as in the layer itself, or PyTorch's default",
+        "auto",
+        doc="variance of incoming weights: as in the layer itself (auto, match), 2/fan_in, or "
+        "PyTorch's default",
     )
 
     def find(self, graph: Graph) -> Found:

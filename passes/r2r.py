@@ -51,7 +51,7 @@ ACTIVATIONS = (
     "identity",
 )
 NORM_WORDS = ("auto", "batch", "layer", "group", "instance", "none")
-INITS = ("he", "match", "torch")
+INITS = ("auto", "match", "he", "torch")
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class GrowthOptions:
     )
     init: str = attr(
         Choice(INITS),
-        "he",
-        doc="variance of new weights: 2/fan_in, as in the layer beside, or PyTorch's default",
+        "auto",
+        doc="variance of new weights: as in the layer beside, 2/fan_in, or PyTorch's default; auto "
+        "is match, and he where no layer is beside",
     )
     seed: int | None = attr(Optional(Int(0)), None, doc="random seed; the pipeline's if not given")
 
@@ -121,8 +122,8 @@ def plan(
 
 
 def weight_beside(graph: Graph, recipe: Recipe, layer: str | None) -> str | None:
-    """The parameter whose scale ``init=match`` follows: the weight of ``layer``."""
-    if recipe.init != "match" or layer is None:
+    """The parameter whose scale ``init=match`` follows, if it is asked for: ``layer``'s weight."""
+    if recipe.init not in ("auto", "match") or layer is None:
         return None
     return graph.node(layer).parameter("weight")
 
@@ -282,12 +283,13 @@ def new_weight(
 ) -> Array:
     """Random weights of a shape [out, in, …], at the scale that ``init`` names.
 
-    ``he``: N(0, 2/fan_in), which keeps the variance from layer to layer under ReLU. ``match``:
-    normal with the standard deviation of ``beside``, the layer that new filters join. ``torch``:
-    uniform within ±1/√fan_in, PyTorch's default for layers.
+    ``match``: normal with the standard deviation of ``beside``, the layer that new filters join.
+    ``he``: N(0, 2/fan_in), which keeps the variance from layer to layer under ReLU. ``torch``:
+    uniform within ±1/√fan_in, PyTorch's default for layers. ``auto``: ``match``, or ``he`` without
+    ``beside``.
     """
     fan_in = math.prod(shape[1:])
-    if init == "match":
+    if init == "match" or (init == "auto" and beside is not None):
         assert beside is not None
         # A layer of equal numbers has no spread to follow, and zeros would never learn.
         spread = float(beside.std()) or math.sqrt(2.0 / fan_in)

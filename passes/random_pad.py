@@ -35,8 +35,9 @@ class RandomPad(Pass):
     )
     init: str = attr(
         Choice(INITS),
-        "he",
-        doc="variance of new weights: 2/fan_in, as in the layer itself, or PyTorch's default",
+        "auto",
+        doc="variance of new weights: as in the layer itself (auto, match), 2/fan_in, or PyTorch's "
+        "default",
     )
     seed: int | None = attr(Optional(Int(0)), None, doc="random seed; the pipeline's if not given")
 

@@ -220,7 +220,25 @@ def test_state_of_wider_parameters() -> None:
             assert after[key].shape == now.shape
             assert after[key].stride() == now.stride()
             assert torch.equal(corner(after[key], old), before[key])
-            assert after[key].count_nonzero() == before[key].count_nonzero(), name
+            added = torch.ones_like(after[key], dtype=torch.bool)
+            corner(added, old).fill_(False)
+            start = 0.0 if key == "exp_avg" else float(before[key].mean())
+            assert (after[key][added] == start).all(), name
+
+
+def test_new_elements_move_no_faster_than_others() -> None:
+    """Though they have had no gradient so far; from zero they would move 3 times as far."""
+    graph = net()
+    model, optimizer = trained(graph, OPTIMIZERS["adam"])
+    for _ in range(300):  # until the bias correction of the old elements is small
+        random_gradients(model, optimizer, model, optimizer)
+    student: Any = grown(graph, model, "r2wider{variant=concat}")
+    new = growc.carry_optimizer(optimizer, model, student)
+    before = student.inner.conv2d.weight.detach().clone()
+    for _ in range(3):
+        random_gradients(student, new, student, new)
+    moved = (student.inner.conv2d.weight.detach() - before).abs()
+    assert float(moved[6:].mean()) < 1.5 * float(moved[:6].mean())
 
 
 def test_new_parameters_start_anew() -> None:

@@ -19,6 +19,11 @@ from .learning_rate import scale_learning_rate
 from .parameters import Group, masks_of, nearest_group, origins, parameters_of, places
 from .rebuilding import fresh_numbers, rebuilt
 
+SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+"""Running means of squared gradients, of Adam and its kin and of RMSprop, which divide by their
+roots. New elements of a widened parameter start with the mean of the old ones: from zero, they
+would move by some times the learning rate, as ``step``, which corrects for that at the beginning
+of training, is one number for the whole parameter."""
 START_ANEW = "make a new optimizer for the new model instead"
 
 GroupOf = Callable[[str], Group]
@@ -69,7 +74,8 @@ def carry_optimizer(
     - A parameter of the same shape keeps its state: moments, momentum, step.
     - One that got wider, with the old numbers in its leading corner (``r2wider{variant=concat}``,
       ``net2wider``, …), keeps their state there, and its step; new elements have the state of
-      elements without any gradient so far, which is zero for moments.
+      elements without any gradient so far, which is zero for first moments, but second moments
+      (of Adam and its kin, and RMSprop) that are the mean of the old ones.
     - One that got smaller or otherwise changed its shape (``prune_dead``, ``merge_duplicates``,
       ``fuse_branches``) stays in its group, and starts anew.
     - A new one starts anew, in the group of the old parameter nearest to it: in the innermost
@@ -85,9 +91,9 @@ def carry_optimizer(
     The moments of the copies start at zero on purpose: with the originals' they would get the same
     updates for ever, and never part.
 
-    PyTorch has one ``step`` for a whole tensor. New elements of a widened one therefore get no bias
-    correction: Adam's updates of them are at first some times its learning rate (3 to 7 times
-    with the usual betas, in the first hundred steps).
+    PyTorch has one ``step`` for a whole tensor, so new elements of a widened one get no bias
+    correction. With second moments of zero Adam would move them by 3 to 7 times its learning rate,
+    and the loss with them (experiments/results/carry_over.txt).
 
     State is copied: the old optimizer and model can be trained on too. Hooks and learning rate
     schedulers stay with the old one: make new ones. ``scale_lr`` multiplies the learning rates by
@@ -286,7 +292,8 @@ def _state(
             if key not in fresh:
                 raise _not_understood(optimizer, name, key, "does not always have it")
             value = _at_home(value, settings, before, after)
-            full = torch.full_like(after, fresh[key], dtype=value.dtype, requires_grad=False)
+            start = float(value.mean()) if key in SECOND_MOMENTS else fresh[key]
+            full = torch.full_like(after, start, dtype=value.dtype, requires_grad=False)
             full[_corner(before.shape)] = value
             copied[key] = full
         elif isinstance(value, Tensor):
