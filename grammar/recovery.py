@@ -261,7 +261,7 @@ def _explain(source: Source, text: str, error: UnexpectedInput, at: int) -> Diag
         )
     span = Span(source, at, at + len(token))
     word = str(token)
-    if word == ">" and text[at - 1] == "-":
+    if word == ">" and text[:at].endswith("-"):
         # The lexer takes the minus sign alone where an operator cannot stand.
         word, at, span = "->", at - 1, Span(source, at - 1, at + 1)
     previous = [w for w in _words(text) if w.end <= at]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from growc.grammar import decode, dumps, load_source, loads
@@ -119,6 +119,7 @@ def test_random_text(text: str) -> None:
 
 @LIMITS
 @given(st.lists(TOKENS, max_size=40))
+@example([">", "-"])  # no `->` before the text begins
 def test_random_tokens(tokens: list[str]) -> None:
     check(" ".join(tokens))
 
