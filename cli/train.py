@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,9 @@ def command(
         )
     except KeyboardInterrupt:
         observer.close()
-        click.echo(f"stopped; `growc train -o {folder} --resume` goes on", err=True)
+        begun = (Path(folder) / "settings.toml").exists()
+        goes_on = f"`growc train -o {shlex.quote(folder)} --resume` goes on"
+        click.echo(f"stopped; {goes_on if begun else 'nothing was written'}", err=True)
         sys.exit(130)
     if as_json and first:
         print_json(result)

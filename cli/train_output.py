@@ -137,8 +137,8 @@ class Talking(Observer):
     def _print(self, text: str) -> None:
         if self.quiet:
             return
-        if self._bar is not None:
-            # The bar is erased and drawn again below, also where both streams are one terminal.
+        if self._bar is not None and sys.stdout.isatty():
+            # Both streams are one terminal: the bar is erased and drawn again below.
             self._bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
         else:
             click.echo(text)

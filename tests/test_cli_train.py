@@ -87,6 +87,26 @@ def test_processes_must_share_a_batch_equally(tmp_path: Path) -> None:
     assert not (tmp_path / "r").exists()
 
 
+def test_processes_agree_on_when_to_write_a_checkpoint(tmp_path: Path) -> None:
+    """Their clocks differ; one that writes alone would wait for the other for ever."""
+    script = tmp_path / "eager.py"
+    script.write_text(
+        "from growc.train import loop\nloop.CHECKPOINT_SECONDS = 0.02\n"
+        "from growc.cli import main\nmain()\n"
+    )
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    train = ["train", "examples/digits.arch", "--updates", "200", "--evaluate-every", "200"]
+    done = subprocess.run(
+        [*run, str(script), *train, "--device", "cpu", "-o", str(tmp_path / "r")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,  # far beyond what it takes: a deadlock would never end
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_json_is_the_result_alone(tmp_path: Path, growc: Callable[..., Any]) -> None:
     done = growc("train", "examples/digits.arch", "--updates", "3", "-o", tmp_path / "r", "--json")
     assert done.status == 0
@@ -129,6 +149,9 @@ def test_curves_for_tensorboard(tmp_path: Path, growc: Callable[..., Any]) -> No
     assert [e.step for e in events.Scalars("loss/training")] == [2, 4]
     grown = [e.value for e in events.Scalars("size/parameters")]
     assert grown[0] == grown[1] < grown[2]
+    growc("train", "-o", tmp_path / "r", "--resume")
+    events.Reload()
+    assert [e.step for e in events.Scalars("accuracy/validation")] == [0, 2, 4]
 
 
 def test_cifar10(tmp_path: Path, growc: Callable[..., Any], cifar10_test: Path) -> None:

@@ -67,7 +67,7 @@ def rows(where: Path) -> list[dict[str, str]]:
 
 
 def test_it_is_the_plain_loop(tmp_path: Path) -> None:
-    """Bit by bit what a loop by hand gives."""
+    """Within float32's rounding, what a loop by hand gives."""
     run(tmp_path, replace(SHORT, grow=""))
     graph = net()
     growc.initialize(graph, 0)

@@ -92,7 +92,7 @@ class Loop:
                 if progress.update in self.schedule and not self._has_grown():
                     self._grow(*self.schedule[progress.update])
                 self._update(*next(train))
-                if time.perf_counter() - self._written > CHECKPOINT_SECONDS:
+                if self._is_late():
                     self._checkpoint()
         return self._end()
 
@@ -101,6 +101,17 @@ class Loop:
         if rows and rows[-1]["update"] == update:
             return False  # resumed right after it
         return update % self.settings.evaluate_every == 0 or update >= self.settings.updates
+
+    def _is_late(self) -> bool:
+        """Whether the last checkpoint is long ago, by the first process's clock: all must agree,
+        and are asked only now and then."""
+        late = time.perf_counter() - self._written > CHECKPOINT_SECONDS
+        if self.processes.ranks == 1:
+            return late
+        if self.state.progress.update % LOOK_EVERY:
+            return False
+        said = torch.tensor([late and self.processes.first], device=self.processes.device)
+        return bool(self.processes.total(said.to(torch.int64)))
 
     def _has_grown(self) -> bool:
         growths = self.state.progress.growths
@@ -157,7 +168,8 @@ class Loop:
         after = f", {update - grown[-1]} updates after the network grew" if grown else ""
         return GrowcError(
             f"{what}{after}: training has diverged, and stopped",
-            help=f"{kept}: start a new run from it, with a lower --lr, --clip or --warmup",
+            help=f"{kept}: start a new run from it, with a lower --lr, with --clip, or with a "
+            "longer --warmup",
         )
 
     # ---- evaluations and checkpoints

@@ -99,8 +99,9 @@ class TensorBoard(Observer):
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # What an interrupted run wrote after its checkpoint is hidden: it comes again.
-        self._writer = SummaryWriter(str(self.folder), purge_step=update if update else None)
+        # What an interrupted run wrote after its checkpoint is hidden: it comes again. The
+        # evaluation of the checkpoint itself does not.
+        self._writer = SummaryWriter(str(self.folder), purge_step=update + 1 if update else None)
 
     def evaluated(self, row: dict[str, Any], best: bool) -> None:
         update = row["update"]
