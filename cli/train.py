@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,19 +150,18 @@ def command(
 
     told = _told(given, config, epochs, folder, resume)
     graph = None if file is None else read_graph(file, settings, weights, quiet=as_json)
-    from ..train.runs import differences, train
+    from ..train.runs import train
+    from ..train.settings import EPOCHS
     from .train_output import Talking
 
     first = os.environ.get("RANK", "0") == "0"
-    if resume and first:
-        for difference in differences(folder, device):
-            click.echo(f"warning: {difference}: the result may differ in its last bits", err=True)
-    observer = Talking(Path(folder), device=device, quiet=as_json)
+    observer = Talking(Path(folder), quiet=as_json)
     try:
         result = train(
             graph,
             told,
             folder,
+            epochs=epochs or EPOCHS,
             resume=resume,
             overwrite=force,
             device=device,
@@ -191,7 +191,6 @@ def _told(
 ) -> Settings:
     """The settings: of the options, else of the file, else of the run that is resumed."""
     from ..ir import GrowcError
-    from ..train.data import open_data
     from ..train.runs import stored_settings
     from ..train.settings import Settings
 
@@ -207,8 +206,4 @@ def _told(
             raise
         why = error.diagnostics[0]
         raise click.UsageError(f"{why.message}; {why.help}") from None
-    if epochs is not None:
-        data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
-        epoch = -(-len(data.train) // settings.batch_size)
-        settings = Settings(**{**vars(settings), "updates": epochs * epoch})
-    return settings
+    return settings if epochs is None else replace(settings, updates=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,7 @@ import click
 from ..train.observers import Observer
 
 if TYPE_CHECKING:
-    from ..ir import Graph
-    from ..train.data import DataSet
-    from ..train.schedule import GrowthStep
-    from ..train.settings import Settings
+    from ..train.observers import Beginning
 
 COLUMNS = (
     ("update", 8),
@@ -31,28 +27,25 @@ COLUMNS = (
 class Talking(Observer):
     """Prints to standard output; the bar is on standard error, if that is a terminal."""
 
-    def __init__(self, folder: Path, *, device: str, quiet: bool = False) -> None:
-        self.folder, self.device, self.quiet = folder, device, quiet
+    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
+        self.folder, self.quiet = folder, quiet
         self._bar: Any = None
         self._task: Any = None
 
-    def began(
-        self,
-        settings: Settings,
-        data: DataSet,
-        graph: Graph,
-        plan: Sequence[tuple[GrowthStep, Graph]],
-        update: int,
-    ) -> None:
+    def began(self, beginning: Beginning) -> None:
+        for difference in beginning.differences:
+            click.echo(f"warning: {difference}: the result may differ in its last bits", err=True)
         if self.quiet:
             return
+        settings, data, graph = beginning.settings, beginning.data, beginning.graph
+        update = beginning.update
         click.echo(str(data))
         judged = "validation images" if len(data.validation) else "training images: no validation"
         click.echo(
             f"{graph.name}: {graph.parameter_count():,} parameters, {settings.updates:,} updates "
             f"of {settings.batch_size}; loss and accuracy are of the {judged}"
         )
-        for step, after in plan:
+        for step, after in beginning.plan:
             then = f"{after.parameter_count():,} parameters"
             click.echo(f"{step}" + (f" → {then}" if step.update >= update else " (done)"))
         if update:

@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from benchmarks.common import circumstances
 from experiments.r2r import drawing
 from experiments.r2r.figures import scaled
-from experiments.r2r.tables import Point, Rows
+from experiments.r2r.tables import Point, Rows, kept_circumstances
 from experiments.r2r.training import (
     RESULTS,
     UNFINISHED,
@@ -108,10 +108,7 @@ def write(file: Path, before: int, trained: bool) -> None:
         f"{'all':>8}{whole[0]:>12}"
         + "".join(f"{x:>{14 - 2 * (i % 2)}}" for i, x in enumerate(whole[1:]))
     ]
-    old = out.read_text(encoding="utf-8") if out.exists() else ""
-    start = old.find("machine: ")
-    keep = not trained and start >= 0
-    where = old[start:].splitlines() if keep else circumstances()
+    where = kept_circumstances(out, trained) or circumstances()
     out.write_text("\n".join([*lines, "", *where, ""]), encoding="utf-8")
 
 

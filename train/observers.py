@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,28 @@ from .schedule import GrowthStep
 from .settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known before a run makes its next update."""
+
+    settings: Settings
+    data: DataSet
+    graph: Graph
+    """The network of now."""
+    plan: tuple[tuple[GrowthStep, Graph], ...]
+    """The growth steps, and the networks (with today's weights) that they lead to."""
+    update: int
+    """The number of the next update, counted from 0; above 0 if the run was resumed."""
+    differences: tuple[str, ...]
+    """How the circumstances of its checkpoint differ from those of now: then a resumed run is as
+    good, but not the same bit by bit."""
+
+
 class Observer:
     """Is told what happens in a run, in the first process; does nothing with it."""
 
-    def began(
-        self,
-        settings: Settings,
-        data: DataSet,
-        graph: Graph,
-        plan: Sequence[tuple[GrowthStep, Graph]],
-        update: int,
-    ) -> None:
-        """A run is about to make its next update, number ``update`` counted from 0; above 0 if it
-        was resumed. ``graph`` is the network of now, ``plan`` the growth steps and the networks
-        (with today's weights) that they lead to."""
+    def began(self, beginning: Beginning) -> None:
+        """A run is about to make its next update."""
 
     def updated(self, update: int, loss: float) -> None:
         """So many updates were made; the loss of the last one."""
@@ -50,16 +59,9 @@ class Several(Observer):
     def __init__(self, *observers: Observer) -> None:
         self.observers = observers
 
-    def began(
-        self,
-        settings: Settings,
-        data: DataSet,
-        graph: Graph,
-        plan: Sequence[tuple[GrowthStep, Graph]],
-        update: int,
-    ) -> None:
+    def began(self, beginning: Beginning) -> None:
         for observer in self.observers:
-            observer.began(settings, data, graph, plan, update)
+            observer.began(beginning)
 
     def updated(self, update: int, loss: float) -> None:
         for observer in self.observers:
@@ -89,19 +91,14 @@ class TensorBoard(Observer):
         self.folder = folder
         self._writer: Any = None
 
-    def began(
-        self,
-        settings: Settings,
-        data: DataSet,
-        graph: Graph,
-        plan: Sequence[tuple[GrowthStep, Graph]],
-        update: int,
-    ) -> None:
+    def began(self, beginning: Beginning) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         # What an interrupted run wrote after its checkpoint is hidden: it comes again. The
         # evaluation of the checkpoint itself does not.
-        self._writer = SummaryWriter(str(self.folder), purge_step=update + 1 if update else None)
+        self._writer = SummaryWriter(
+            str(self.folder), purge_step=beginning.update + 1 if beginning.update else None
+        )
 
     def evaluated(self, row: dict[str, Any], best: bool) -> None:
         update = row["update"]

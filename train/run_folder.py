@@ -44,6 +44,13 @@ class RunFolder:
         """Whether there is a run, started at least."""
         return self.settings.exists()
 
+    def require(self) -> None:
+        """Raise :class:`GrowcError` if there is no run."""
+        if not self.exists:
+            raise GrowcError(
+                f"{self.path}: there is no run to resume", help="leave out --resume to start one"
+            )
+
     def create(self, graph: Graph, settings: Settings, normalization: Normalization) -> None:
         """Start a run here; one that was here is forgotten.
 

@@ -15,7 +15,7 @@ from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
 from .data import Batches, DataSet, Normalization, open_data
 from .loop import GROWTH_IMAGES, Loop
-from .observers import Observer, Several, TensorBoard
+from .observers import Beginning, Observer, Several, TensorBoard
 from .optimization import optimizer_of
 from .processes import Processes, joined
 from .run_folder import (
@@ -26,7 +26,7 @@ from .run_folder import (
     require_same_version,
 )
 from .schedule import parse_schedule, rehearse
-from .settings import Settings
+from .settings import EPOCHS, Settings
 
 EVALUATION_BATCH = 250
 JUDGED_TRAINING_IMAGES = 1_000
@@ -38,6 +38,7 @@ def train(
     settings: Settings,
     folder: str | Path,
     *,
+    epochs: int = EPOCHS,
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
@@ -49,6 +50,8 @@ def train(
     """Train a network that classifies images, growing it by the schedule in ``settings``.
 
         >>> growc.train.train(graph, Settings(data="digits", updates=500), "out/run")
+
+    ``epochs`` count where the settings have no ``updates``.
 
     Everything that a run gives is in its ``folder``, see :mod:`growc.train.run_folder`. With
     ``resume`` the run that was begun there goes on from its last checkpoint, to the result that it
@@ -65,11 +68,7 @@ def train(
     with joined(device) as processes:
         where = RunFolder(Path(folder))
         if resume:
-            if not where.exists:
-                raise GrowcError(
-                    f"{where.path}: there is no run to resume",
-                    help="leave out --resume to start one",
-                )
+            where.require()
         elif where.exists and not overwrite:
             raise GrowcError(
                 f"{where.path}: there is a run already",
@@ -78,7 +77,7 @@ def train(
         if settings.precision == "float16" and processes.device.type == "cpu":
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
         data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
-        settings = settings.resolved(len(data.train))
+        settings = settings.resolved(len(data.train), epochs)
         start, content = _start(graph, settings, where, resume, name)
         _require_fitting(start, data)
         schedule = parse_schedule(settings.grow)
@@ -89,7 +88,8 @@ def train(
             if processes.first:
                 where.create(start, settings, batches["train"].normalization)
         state = _state(start, content, settings, where, processes)
-        run = identity(start, settings, _circumstances(processes))
+        circumstances = _circumstances(processes)
+        run = identity(start, settings, circumstances)
         if not processes.first:
             watching: Observer = Observer()
         else:
@@ -101,10 +101,15 @@ def train(
         loop = Loop(
             state, settings, data, batches, schedule, where, run, processes, watching, workers
         )
-        now = loop.graph
-        watching.began(
-            settings, data, now, list(zip(schedule, plan, strict=True)), state.progress.update
+        beginning = Beginning(
+            settings,
+            data,
+            loop.graph,
+            tuple(zip(schedule, plan, strict=True)),
+            state.progress.update,
+            _differences(content, circumstances),
         )
+        watching.began(beginning)
         try:
             return loop.run()
         finally:
@@ -114,10 +119,7 @@ def train(
 def stored_settings(folder: str | Path) -> Settings:
     """What the run in a folder was told. Raises :class:`GrowcError` if there is none."""
     where = RunFolder(Path(folder))
-    if not where.exists:
-        raise GrowcError(
-            f"{where.path}: there is no run to resume", help="leave out --resume to start one"
-        )
+    where.require()
     return where.stored_settings()
 
 
@@ -229,18 +231,7 @@ def _circumstances(processes: Processes) -> dict[str, Any]:
     }
 
 
-def differences(folder: str | Path, device: str = "auto") -> list[str]:
-    """How the circumstances of a run's checkpoint differ from those of now: then a resumed run is
-    as good, but not the same bit by bit."""
-    where = RunFolder(Path(folder))
-    if not where.checkpoint.exists():
-        return []
-    stored = checkpoint.read(where.checkpoint)["identity"].get("circumstances", {})
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    kind = device.partition(":")[0]
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    now = _circumstances(Processes(0, ranks, torch.device(kind)))
-    return [
-        f"{k} was {stored[k]}, now {now[k]}" for k in now if k in stored and stored[k] != now[k]
-    ]
+def _differences(content: dict[str, Any] | None, now: dict[str, Any]) -> tuple[str, ...]:
+    stored = content["identity"].get("circumstances", {}) if content is not None else {}
+    changed = [k for k in now if k in stored and stored[k] != now[k]]
+    return tuple(f"{k} was {stored[k]}, now {now[k]}" for k in changed)

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from ..compiler import VERIFY
 from ..ir import GrowcError
 from ..ir.diagnostics import did_you_mean
+from .data.normalization import KINDS
 
 LOSSES = ("cross_entropy", "binary_cross_entropy")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "linear", "cosine", "steps")
 PRECISIONS = ("float32", "bfloat16", "float16")
-NORMALIZATIONS = ("channel", "mean_image", "none")
-VERIFY = ("proof", "numeric", "all", "none")
 EPOCHS = 10
 """How long a run is unless told otherwise."""
 
@@ -72,7 +72,7 @@ class Settings:
         """Raises :class:`GrowcError` for values out of range, and for those that would do nothing
         beside the others."""
         for name, choices in (
-            ("normalize", NORMALIZATIONS),
+            ("normalize", KINDS),
             ("loss", LOSSES),
             ("optimizer", OPTIMIZERS),
             ("lr_schedule", SCHEDULES),
@@ -133,12 +133,13 @@ class Settings:
         if list(self.lr_steps) != sorted({s for s in self.lr_steps if s > 0}):
             raise _wrong("lr_steps", "must rise from 1", "as in --lr-steps 3000,4500")
 
-    def resolved(self, examples: int) -> Settings:
-        """With ``updates`` and ``evaluate_every`` for a training set of so many examples."""
+    def resolved(self, examples: int, epochs: int = EPOCHS) -> Settings:
+        """With ``updates``, where they are not given, and ``evaluate_every`` for so many
+        ``epochs`` of a training set of so many examples."""
         epoch = -(-examples // self.batch_size)
         return replace(
             self,
-            updates=self.updates or EPOCHS * epoch,
+            updates=self.updates or epochs * epoch,
             evaluate_every=self.evaluate_every or epoch,
         )
 

@@ -41,17 +41,21 @@ def curve(rows: Rows, arm: str, column: str = "accuracy") -> list[Point]:
     return points
 
 
+def kept_circumstances(out: Path, trained: bool) -> list[str]:
+    """Those that a table was written with, unless it is trained anew."""
+    old = out.read_text(encoding="utf-8") if out.exists() and not trained else ""
+    start = old.find("machine: ")
+    return old[start:].splitlines() if start >= 0 else []
+
+
 def write(figure: Figure, file: Path, growth: str, ran_at: str | None, trained: bool) -> None:
     """The table beside a CSV. Where nothing was trained now, the old one's circumstances stay."""
     rows, out = read(file), file.with_suffix(".txt")
     table = _students if figure.teacher_updates else _during
     lines = table(figure, rows, growth)
-    old = out.read_text(encoding="utf-8") if out.exists() else ""
-    start = old.find("machine: ")
-    if trained or start < 0:
+    where = kept_circumstances(out, trained)
+    if not where:
         where = [*circumstances(), f"threads: {torch.get_num_threads()}"]
-    else:
-        where = old[start:].splitlines()
     if ran_at:
         where = [f"commit:  {ran_at}" if x.startswith("commit:") else x for x in where]
     out.write_text("\n".join([*lines, "", *where, ""]), encoding="utf-8")
