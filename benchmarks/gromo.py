@@ -255,9 +255,7 @@ def main() -> None:
         "takes statistics and losses over the whole training set, here they are of one batch, the",
         "least there can be; unlike growc's step it chooses the new weights by the data. Without",
         "statistics gromo's new channels are random and read with zeros, as growc's, unproved.",
-        "Other work ran on the machine at a lower priority, which left about one core: compare",
-        "ratios, not milliseconds. growc.grow runs on one thread for the most part: where a",
-        "training step has more cores to itself, its ratio is larger.",
+        "growc.grow runs on one thread for the most part: on more cores its ratio is larger.",
     ]
     report("gromo", lines)
 

@@ -3,10 +3,12 @@
     python -m experiments.r2r_growth --figure 5 --data cifar-10-batches-bin
 
 5: the wide teacher (259,226 parameters) is widened into the base network (579,386) at 0, 1500,
-3000 or 4500 of 6,000 updates. 7: the same, but the deep teacher (238,202) is deepened.
+3000 or 4500 of 6,000 updates. 7: the same, but the deep teacher (238,202) gets the base network's
+third block.
 6: the wide teacher is trained for 10,000 updates; then the students that R2WiderR and random
 padding make of it are trained for 7,000, and so is the base network from scratch. 8: the same
-with the deep teacher, 5,000 updates, and the base network's third block added to it.
+with the deep teacher, trained for 5,000 updates, and figure 7's step.
+``--pipeline`` takes another step: ``--figure 7 --pipeline r2deeper`` adds R2R blocks alone.
 
 r2r/training.py has the recipe. At a growth step learning rate and weight decay are multiplied by
 |θ₁|/|θ₂|, and the optimizer is carried over; from scratch, the rate is the full one (in the
@@ -20,6 +22,7 @@ evaluation. ``--draw`` renews table and picture without training.
 from __future__ import annotations
 
 import argparse
+import re
 
 import torch
 
@@ -34,7 +37,7 @@ def main() -> None:
     )
     parser.add_argument("--figure", type=int, choices=sorted(FIGURES), required=True)
     parser.add_argument("--data", help="folder of data_batch_1.bin, …")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--scale", type=float, default=1.0, help="share of the paper's updates")
     parser.add_argument("--pipeline", help="another growth step than the figure's")
     parser.add_argument("--threads", type=int, help="PyTorch's threads")
@@ -43,8 +46,9 @@ def main() -> None:
     given = parser.parse_args()
     figure = FIGURES[given.figure]
     growth = given.pipeline or figure.growth
+    other = "" if growth == figure.growth else "_" + re.sub(r"\W+", "_", growth).strip("_")
     scale = "" if given.scale == 1 else f"_scale{given.scale:g}"
-    file = RESULTS / f"r2r_figure{given.figure}{scale}.csv"
+    file = RESULTS / f"r2r_figure{given.figure}{other}{scale}.csv"
     if given.threads:
         torch.set_num_threads(given.threads)
     if given.draw:
@@ -54,7 +58,7 @@ def main() -> None:
     if given.data is None:
         parser.error("--data is needed to train")
     data = Data(given.data)
-    for seed in range(given.seeds):
+    for seed in given.seeds:
         trained = run_seed(figure, file, data, seed, given.scale, growth)
         tables.write(figure, file, growth, given.ran_at, trained)
         drawing.draw(figure, file)

@@ -36,7 +36,7 @@ class Figure:
 FIGURES = {
     5: Figure(5, "r2r_wide_teacher", "r2wider{variant=concat}"),
     6: Figure(6, "r2r_wide_teacher", "r2wider{variant=concat}", "random_pad", 10_000),
-    7: Figure(7, "r2r_deep_teacher", "r2deeper"),
+    7: Figure(7, "r2r_deep_teacher", ThirdBlock.name),
     8: Figure(8, "r2r_deep_teacher", ThirdBlock.name, RandomThirdBlock.name, 5000),
 }
 

@@ -114,10 +114,10 @@ def _during(figure: Figure, rows: Rows, growth: str) -> list[str]:
             f"{paper[0] / paper[1]:>16.2f}  ({seconds})"
         ]
     lines += ["", *TIME]
-    if figure.number == 7:
+    if growth == "r2deeper":
         lines += [
             "`r2deeper` as it comes adds an R2R block after each of the two residual blocks; the",
-            "paper's step adds the base network's third block, as figure 8 does here.",
+            "paper's step adds the base network's third block, as r2r_figure7.txt has it.",
         ]
     return lines
 

@@ -1,4 +1,4 @@
-"""The growth step of figure 8: the base network's third block, put into the deep teacher.
+"""The growth step of figures 7 and 8: the base network's third block, put into the deep teacher.
 
 The paper's R2DeeperR adds a whole block of the base network (conv-BN-ReLU, conv-BN-ReLU, then an
 R2R block) where the teacher only pads channels. growc's `r2deeper` adds an R2R block alone; the two
