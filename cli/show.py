@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from .common import (
     table,
     weights_option,
 )
+
+if TYPE_CHECKING:
+    from ..ir.summary import Row
 
 
 @click.command()
@@ -35,9 +39,12 @@ def command(
 ) -> None:
     """Print the layer table: name, op, output shape, parameters and MACs of every node.
 
+    If layers have masks, it also says how full each one is: the share of its connections that
+    are there.
+
     With --svg, draw the graph: by Graphviz where it is installed, else by growc itself.
     """
-    from ..ir.summary import rows, si
+    from ..ir.summary import rows, share, si
 
     graph = read_graph(file, settings, weights)
     if svg is not None:
@@ -53,27 +60,36 @@ def command(
                 "op": r.op,
                 "shape": list(r.type.shape),
                 "parameters": r.parameters,
+                "size": r.size,
                 "macs": r.macs,
             }
             for r in lines
         ]
-        print_json(
-            {"net": graph.name, "layers": layers, "parameters": total[0], "macs": total[1]}
-            | ({"svg": svg} if svg else {})
-        )
+        sums = {"parameters": total[0], "size": sum(r.size for r in lines), "macs": total[1]}
+        print_json({"net": graph.name, "layers": layers} | sums | ({"svg": svg} if svg else {}))
         return
+    maskable = [r for r in lines if r.maskable]
+    masked = any(r.parameters < r.size for r in maskable)
+
+    def full(layers: list[Row]) -> list[str]:
+        """The cell of the column, if there is one."""
+        there, size = sum(r.parameters for r in layers), sum(r.size for r in layers)
+        return [share(there, size) if size else ""] if masked else []
+
     cells = [
         (
             r.name,
             r.op,
             str(r.type),
             f"{r.parameters:,}" if r.parameters else "",
+            *full([r] if r.maskable else []),
             si(r.macs) if r.macs else "",
         )
         for r in lines
     ]
-    cells.append(("total", "", "", f"{total[0]:,}", si(total[1])))
-    table(("name", "op", "output", "parameters", "MACs"), cells, right=(3, 4))
+    cells.append(("total", "", "", f"{total[0]:,}", *full(maskable), si(total[1])))
+    headings = ("name", "op", "output", "parameters", *(["full"] if masked else []), "MACs")
+    table(headings, cells, right=(3, 4, 5))
     if svg is not None:
         click.echo(f"wrote {svg}")
 

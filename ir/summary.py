@@ -20,6 +20,10 @@ class Row:
     type: TensorType
     parameters: int
     macs: int
+    size: int
+    """``parameters`` if no mask left any out."""
+    maskable: bool
+    """Whether its parameters may have masks."""
 
 
 def rows(graph: Graph) -> list[Row]:
@@ -30,14 +34,27 @@ def rows(graph: Graph) -> list[Row]:
     seen: set[str] = set()
     found = []
     for node in graph:
-        count = 0
+        count = size = 0
         for key, spec in graph.params_of(node.name):
             if spec.trainable and key not in seen:
                 count += graph.weights.count(key, spec.shape)
+                size += math.prod(spec.shape)
             seen.add(key)
-        macs = node.op.macs(graph.operand_types(node), node.type)
-        found.append(Row(node.name, node.op.name, node.type, count, macs))
+        op = node.op
+        macs = op.macs(graph.operand_types(node), node.type)
+        found.append(Row(node.name, op.name, node.type, count, macs, size, op.maskable))
     return found
+
+
+def share(part: int, whole: int) -> str:
+    """``37 %``: only nothing is 0 %, and only the whole is 100 %."""
+    if whole == 0 or part in (0, whole):
+        return "100 %" if part else "0 %"
+    if 200 * part <= whole:
+        return "<1 %"
+    if 200 * (whole - part) <= whole:
+        return ">99 %"
+    return f"{100 * part / whole:.0f} %"
 
 
 def si(number: int) -> str:

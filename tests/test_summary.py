@@ -7,7 +7,7 @@ import pytest
 
 import growc
 from growc.ir import Graph, initialize, names, ops
-from growc.ir.summary import diff, rows, si
+from growc.ir.summary import diff, rows, share, si
 
 TEXT = """net n(width: int = 4) {
     input x: f32[4]
@@ -53,6 +53,40 @@ def test_rows_sum_up_and_count_shared_parameters_once() -> None:
     assert [r.parameters for r in table] == [0, 20, 0, 4]
     assert sum(r.parameters for r in table) == made.parameter_count()
     assert sum(r.macs for r in table) == made.macs() == 32
+
+
+def test_rows_of_masked_layers() -> None:
+    made = graph()
+    alpha = np.eye(4, dtype=np.bool_)
+    made.weights.put("a.weight", made.weights["a.weight"] * alpha, alpha)
+    found = [(r.name, r.parameters, r.size, r.maskable) for r in rows(made)]
+    assert found == [
+        ("x", 0, 0, False),
+        ("a", 8, 20, True),
+        ("b", 0, 0, False),
+        ("last", 20, 20, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 0, "0 %"),
+        (0, 7, "0 %"),
+        (7, 7, "100 %"),
+        (37, 100, "37 %"),
+        (1, 200, "<1 %"),
+        (3, 400, "1 %"),
+        (199, 200, ">99 %"),
+        (197, 200, "98 %"),
+        (99_999_999, 100_000_000, ">99 %"),
+        (1, 100_000_000, "<1 %"),
+    ],
+)
+def test_only_nothing_is_0_and_only_the_whole_is_100_percent(
+    part: int, whole: int, text: str
+) -> None:
+    assert share(part, whole) == text
 
 
 def test_nothing_differs_from_itself_or_a_copy() -> None:
