@@ -97,15 +97,19 @@ class Talking(Observer):
 
     def grew(self, growth: dict[str, Any]) -> None:
         before, after = growth["params"]
+        head = f"{growth['update']:>8,}  {growth['pipeline']}: "
+        idle = "".join(f"\n{'':>10}nothing to do: {why}" for why in growth["nothing"])
+        if not growth["at"]:
+            self._print(f"{head}the network stays as it is{idle}")
+            return
         losses = "; ".join(
             f"{mode} loss {growth['loss_before'][mode]:.6f} → {growth['loss_after'][mode]:.6f}"
             for mode in ("eval", "train")
             if growth["loss_before"][mode] is not None
         )
         self._print(
-            f"{growth['update']:>8,}  {growth['pipeline']}: {before:,} → {after:,} parameters, "
-            f"{growth['proof']}\n{'':>10}{losses}; rate × {growth['lr_factor']:.3f}; optimizer: "
-            f"{growth['optimizer']}"
+            f"{head}{before:,} → {after:,} parameters, {growth['proof']}{idle}\n{'':>10}{losses}; "
+            f"rate × {growth['lr_factor']:.3f}; optimizer: {growth['optimizer']}"
         )
 
     def ended(self, result: dict[str, Any]) -> None:

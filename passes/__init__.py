@@ -16,13 +16,14 @@ from . import (
     r2wider,
     random_pad,
 )
-from .base import PASSES, Claim, Found, Pass, Place, Refusal, Result, register
+from .base import PASSES, Claim, Found, NothingToDo, Pass, Place, Refusal, Result, register
 from .pipeline import parse_pipeline
 
 __all__ = [
     "PASSES",
     "Claim",
     "Found",
+    "NothingToDo",
     "Pass",
     "Place",
     "Refusal",

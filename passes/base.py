@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from ..ir import Graph, GrowcError
+from ..ir import Diagnostic, Graph, GrowcError
 from ..ir.attributes import Attributed
 from ..ir.diagnostics import did_you_mean, plural
 from ..ir.names import matcher
@@ -56,9 +56,24 @@ class Refusal:
 
     place: Place
     reason: str
+    nothing: bool = False
+    """Whether there is just nothing to do here, with the weights of now."""
 
     def __str__(self) -> str:
         return f"{self.place.name}: {self.reason}"
+
+
+class NothingToDo(GrowcError):
+    """A pass has no place to rewrite. ``refused`` are those where it does not apply."""
+
+    def __init__(
+        self,
+        *diagnostics: Diagnostic | str,
+        help: str | None = None,
+        refused: tuple[Refusal, ...] = (),
+    ) -> None:
+        super().__init__(*diagnostics, help=help)
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,9 @@ class Pass(Attributed):
     """
 
     claim: ClassVar[Claim] = PRESERVES
+    looks_at_weights: ClassVar[bool] = False
+    """Whether it depends on the values of weights, which training moves, where the pass applies.
+    That it finds nothing today then says nothing about tomorrow."""
 
     @abstractmethod
     def find(self, graph: Graph) -> Found:
@@ -123,12 +141,13 @@ class Pass(Attributed):
     def __call__(self, graph: Graph, *, seed: int = 0) -> Result:
         """Apply the pass to a copy of ``graph``, whose parameters all need values.
 
-        ``seed`` is used unless the pass has a seed of its own. Raises :class:`GrowcError` if no
-        place is left to rewrite, with the reasons.
+        ``seed`` is used unless the pass has a seed of its own. Raises :class:`NothingToDo` if no
+        place is left to rewrite, with the reasons, and another :class:`GrowcError` for an ``at``
+        that names nothing of this network.
         """
         _require_weights(self, graph)
         found = self.find(graph)
-        chosen, noun = self._choose(found)
+        chosen, noun = self._choose(graph, found)
         places = tuple(p for p in chosen if isinstance(p, Place))
         refused = tuple(p for p in chosen if isinstance(p, Refusal))
         if not places:
@@ -142,7 +161,7 @@ class Pass(Attributed):
             grown.settle()
         return Result(grown, places, refused, noun, self.claim_at(places))
 
-    def _choose(self, found: Found) -> tuple[list[Place | Refusal], str]:
+    def _choose(self, graph: Graph, found: Found) -> tuple[list[Place | Refusal], str]:
         """The places that ``at`` names, or the main ones."""
         patterns: tuple[str, ...] | None = getattr(self, "at", None)
         if patterns is None:
@@ -156,6 +175,8 @@ class Pass(Attributed):
                 single = found.single() if single is None else single
                 hits = _matching(single, pattern)
                 noun = "place"
+            if not hits and self.looks_at_weights and any(map(matcher((pattern,)), graph.order())):
+                raise NothingToDo(f"{self.name}: there is nothing to do at `{pattern}`")
             if not hits:
                 raise GrowcError(
                     f"{self.name}: no place of this network is called `{pattern}`",
@@ -167,15 +188,15 @@ class Pass(Attributed):
             chosen.update(dict.fromkeys(hits))
         return list(chosen), noun
 
-    def _nothing(self, found: Found, refused: tuple[Refusal, ...]) -> GrowcError:
+    def _nothing(self, found: Found, refused: tuple[Refusal, ...]) -> NothingToDo:
         if not refused:
-            return GrowcError(
+            return NothingToDo(
                 f"{self.name}: this network has no {found.noun} to apply it to", help=found.help
             )
         shown = [f"{self.name} does not apply at {refusal}" for refusal in refused[:5]]
         if len(refused) > 5:
             shown.append(f"{self.name} does not apply at {len(refused) - 5} more places")
-        return GrowcError(*shown)
+        return NothingToDo(*shown, refused=refused)
 
     def __str__(self) -> str:
         given = [(a, getattr(self, a.name)) for a in self.attributes]

@@ -37,6 +37,7 @@ class Cse(Pass):
     """
 
     name: ClassVar[str] = "cse"
+    looks_at_weights: ClassVar[bool] = True
 
     at: Any = attr(Optional(Patterns()), None, doc="which nodes, by the one that goes or stays")
     weights: str = attr(

@@ -31,6 +31,7 @@ class MergeDuplicates(Pass):
     """
 
     name: ClassVar[str] = "merge_duplicates"
+    looks_at_weights: ClassVar[bool] = True
 
     at: Any = attr(Optional(Patterns()), None, doc="which layers")
 

@@ -211,11 +211,12 @@ def narrow(
         chain = trace(graph, name, 0, _fewer)
         if isinstance(chain, str):
             worth = _worth(graph, prints, name, merge)
-            (main if worth else others).append(Refusal(place, chain if worth else nothing))
+            refusal = Refusal(place, chain) if worth else Refusal(place, nothing, nothing=True)
+            (main if worth else others).append(refusal)
         elif asked(name) and plan.take(chain):
             main.append(place)
         else:
-            others.append(Refusal(place, nothing))
+            others.append(Refusal(place, nothing, nothing=True))
     return main[::-1], others[::-1]
 
 

@@ -56,6 +56,7 @@ class PruneDead(Pass):
     """
 
     name: ClassVar[str] = "prune_dead"
+    looks_at_weights: ClassVar[bool] = True
 
     at: Any = attr(Optional(Patterns()), None, doc="which nodes and layers")
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import growc
 from growc.ir import files
-from growc.train import Settings, loop, train
+from growc.train import Settings, growth_steps, loop, train
 from growc.train.data import Batches, Normalization, open_data
 from growc.train.observers import Observer
 
@@ -174,6 +174,32 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     assert torch.equal(drawn, torch.rand(1))
 
 
+def test_passes_that_find_nothing_in_the_weights_of_the_moment(tmp_path: Path) -> None:
+    """Copies of channels are equal in the rehearsal, and no longer after some updates."""
+    grow = "at 3: net2wider; at 6: merge_duplicates, prune_dead; at 9: prune_dead, r2deeper"
+    run(tmp_path / "a", replace(SHORT, grow=grow))
+    _, idle, both = json.loads((tmp_path / "a" / "growth.json").read_text())
+    assert idle["params"][0] == idle["params"][1]
+    assert (idle["at"], idle["lr_factor"], idle["proof"]) == ([], 1.0, "nothing changed")
+    assert [why.split(":")[0] for why in idle["nothing"]] == ["merge_duplicates", "prune_dead"]
+    assert both["params"][0] < both["params"][1]
+    assert len(both["nothing"]) == len(both["at"]) == 1
+    # A step that finds nothing leaves model, optimizer and rate alone.
+    run(
+        tmp_path / "b",
+        replace(SHORT, grow=grow.replace(" at 6: merge_duplicates, prune_dead;", "")),
+    )
+    assert rows(tmp_path / "a")[3]["lr"] == rows(tmp_path / "b")[3]["lr"]
+
+
+def test_a_network_is_left_alone_where_nothing_is_found(tmp_path: Path) -> None:
+    run(tmp_path / "a", replace(SHORT, grow="at 6: merge_duplicates"))
+    run(tmp_path / "b", replace(SHORT, grow=""))
+    a, b = outcome(tmp_path / "a"), outcome(tmp_path / "b")
+    assert len(a.pop("growth.json")) == 1
+    assert a == b
+
+
 # ---- interruptions
 
 
@@ -226,7 +252,7 @@ def test_killed_at_any_file_and_resumed(
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     run(tmp_path / "whole")
-    grow_step = loop.grow_step
+    grow_step = growth_steps.grow_step
 
     def killed(*args: Any, **more: Any) -> Any:
         if when == "after":
@@ -234,7 +260,7 @@ def test_killed_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "grow_step", killed)
+        patch.setattr(growth_steps, "grow_step", killed)
         with pytest.raises(Killed):
             run(tmp_path / "cut")
     train(None, SHORT, tmp_path / "cut", resume=True, device="cpu", tensorboard=False)

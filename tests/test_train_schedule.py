@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import growc
-from growc.train.schedule import parse_schedule, rehearse
+from growc.train.schedule import doable, parse_schedule, rehearse
 
 DIGITS = "examples/digits.arch"
 
@@ -81,3 +81,67 @@ def test_rehearsal_finds_what_would_fail(text: str, message: str) -> None:
     with pytest.raises(growc.GrowcError) as caught:
         rehearse(growc.load(DIGITS), parse_schedule(text), seed=0, updates=8)
     assert message in str(caught.value)
+
+
+NET = """
+net n {
+    input image: f32[1, 8, 8]
+    x = image -> flatten -> linear(16) -> relu
+    y = x -> linear(16) -> relu
+    output z = y -> linear(10)
+}
+"""
+
+
+@pytest.mark.parametrize("grow", ["prune_dead", "merge_duplicates", "cse", "prune_dead{at=x*}"])
+def test_nothing_to_do_with_the_weights_of_now(grow: str) -> None:
+    """That is no mistake: training moves weights."""
+    graph = growc.loads(NET)
+    (after,) = rehearse(graph, parse_schedule(f"at 3: {grow}"), seed=0, updates=8)
+    assert growc.dumps(after) == growc.dumps(graph)
+    with pytest.raises(growc.GrowcError):
+        growc.compile(graph, grow)
+
+
+@pytest.mark.parametrize(
+    ("grow", "message"),
+    [
+        ("prune_dead{at=nowhere}", "no place of this network is called `nowhere`"),
+        ("r2deeper{at=nowhere}", "no place of this network is called `nowhere`"),
+        ("fold_batch_norm", "this network has no batch norm"),
+    ],
+)
+def test_what_weights_have_no_say_in_is_still_a_mistake(grow: str, message: str) -> None:
+    with pytest.raises(growc.GrowcError, match=message):
+        rehearse(growc.loads(NET), parse_schedule(f"at 3: {grow}"), seed=0, updates=8)
+
+
+def test_where_a_pass_has_something_to_do_and_does_not_apply() -> None:
+    text = NET.replace("relu\n    y", "relu -> dropout(0.5)\n    y").replace(
+        "linear(16)", "linear(2)"
+    )
+    graph = growc.loads(text)
+    growc.initialize(graph)
+    first = next(node for node in graph if node.op.name == "linear")
+    for role in ("weight", "bias"):
+        key = first.parameter(role)
+        graph.weights[key] = graph.weights[key][[0, 0]]
+    steps = parse_schedule("at 3: merge_duplicates")
+    with pytest.raises(growc.GrowcError, match="draw other masks"):
+        rehearse(graph, steps, seed=0, updates=8)
+    found = doable(graph, steps[0].passes, 0)
+    assert found.passes == ()
+    assert "draw other masks" in found.idle[0]
+
+
+def test_one_place_with_nothing_to_do_keeps_no_pass_from_the_others() -> None:
+    graph = growc.loads(NET)
+    growc.initialize(graph)
+    before = graph.parameter_count()
+    layers = [node.name for node in graph if node.op.name == "linear"]
+    weight = graph.node(layers[1]).parameter("weight")
+    bias = graph.node(layers[1]).parameter("bias")
+    graph.weights[weight] = graph.weights[weight][[0, *range(15)]]
+    graph.weights[bias] = graph.weights[bias][[0, *range(15)]]
+    (step,) = parse_schedule(f"at 3: merge_duplicates{{at=[{layers[0]}, {layers[1]}]}}")
+    assert doable(graph, step.passes, 0).graph.parameter_count() < before

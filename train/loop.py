@@ -17,13 +17,13 @@ from ..ir import GrowcError
 from .checkpoint import State, on_device, to_bytes
 from .data import Batches, DataSet
 from .evaluation import evaluate
-from .growing import Growth, grow_step
+from .growth_steps import take
 from .observers import Observer
 from .optimization import autocast, loss_of, set_rate
 from .prefetching import in_order
 from .processes import Processes
 from .run_folder import RunFolder
-from .schedule import GrowthStep, seed_of
+from .schedule import GrowthStep
 from .settings import Settings
 
 LOOK_EVERY = 20
@@ -31,11 +31,6 @@ LOOK_EVERY = 20
 each look waits for the GPU."""
 CHECKPOINT_SECONDS = 300.0
 """A checkpoint is written at each evaluation, and between them after so long."""
-MOVED = 1e-3
-"""How much of itself (at least of 1) the loss may move when a proved pass grows a network: float32
-rounds by 1e-7 in each of its layers."""
-GROWTH_IMAGES = 256
-"""How many images the loss before and after a growth step is taken of."""
 
 
 class Loop:
@@ -237,92 +232,25 @@ class Loop:
     # ---- growth
 
     def _grow(self, index: int, step: GrowthStep) -> None:
-        self._look()
+        self._pause()
         self._require_finite()
-        state, progress, settings = self.state, self.state.progress, self.settings
+        state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        progress.seconds += time.perf_counter() - self._since
-        before = self._growth_losses(state.model)
-        self._since = time.perf_counter()
-        try:
-            growth = grow_step(
-                state.model,
-                state.optimizer,
-                step.passes,
-                seed=seed_of(settings.seed, index),
-                verify=settings.verify,
-                scale_lr=settings.scale_lr,
-                scale_weight_decay=settings.scale_weight_decay,
-            )
-        except GrowcError as error:
-            raise GrowcError(
-                f"the growth step at {step.update} failed: {error.diagnostics[0].message}",
-                help=error.diagnostics[0].help,
-            ) from error
-        old = self.graph
-        assert growth.optimizer is not None
-        state.optimizer = growth.optimizer
-        self._adopt(on_device(growth.model, self.processes.device))
-        spent = time.perf_counter() - self._since
-        progress.seconds += spent
-        self.processes.require_same(state.model, f"after the growth step at {step.update}")
-        after = self._growth_losses(state.model)
-        self._require_unmoved(step, growth, before, after)
-        entry = {
-            "update": progress.update,
-            "pipeline": step.pipeline,
-            "at": [[p.name for p in s.result.places] for s in growth.compiled.steps],
-            "params": [old.parameter_count(), self.graph.parameter_count()],
-            "macs": [old.macs(), self.graph.macs()],
-            "proof": _said(growth),
-            "loss_before": before,
-            "loss_after": after,
-            "lr_factor": growth.rate,
-            "optimizer": str(growth.carried),
-            "seconds": round(spent, 4),
-        }
-        progress.growths.append(entry)
-        if self.processes.first:
-            self.folder.write_growth(progress.growths, growth.compiled)
-            self.observer.grew(entry)
-        self._since = time.perf_counter()
-
-    def _growth_losses(self, model: nn.Module) -> dict[str, float | None]:
-        """The loss on the same images, in each mode; in train mode only without dropout, which
-        draws anew. Running statistics are not touched."""
         images, labels = self.batches["growth"].batch(0)
-        device = self.processes.device
-        images, labels = images.to(device), labels.to(device)
-        losses: dict[str, float | None] = {}
-        drops = any("dropout" in type(m).__name__.lower() for m in model.modules())
-        was_training = model.training
-        with torch.no_grad():
-            for mode in ("eval", "train"):
-                if mode == "train" and drops:
-                    losses[mode] = None
-                    continue
-                model.train(mode == "train")
-                buffers = {name: b.clone() for name, b in model.named_buffers()}
-                logits = torch.func.functional_call(model, buffers, (images,))
-                losses[mode] = float(self.loss_of(logits.float(), labels))
-        model.train(was_training)
-        return losses
-
-    def _require_unmoved(
-        self,
-        step: GrowthStep,
-        growth: Growth,
-        before: dict[str, float | None],
-        after: dict[str, float | None],
-    ) -> None:
-        for mode in growth.compiled.modes:
-            a, b = before[mode], after[mode]
-            if a is not None and b is not None and not abs(a - b) <= MOVED * max(1.0, abs(a)):
-                raise GrowcError(
-                    f"the growth step at {step.update} moved the loss in {mode} mode from {a:.6g} "
-                    f"to {b:.6g}, though {step.pipeline} claims to preserve the function",
-                    help="this is a bug in the pass or in growc; the last checkpoint is kept",
-                )
+        judged = images.to(self.processes.device), labels.to(self.processes.device)
+        taken = take(step, index, state, self.settings, judged, self.loss_of)
+        if taken.growth is not None:
+            assert taken.growth.optimizer is not None
+            state.optimizer = taken.growth.optimizer
+            self._adopt(taken.growth.model)
+            self.processes.require_same(state.model, f"after the growth step at {step.update}")
+        progress.seconds += taken.entry["seconds"]
+        progress.growths.append(taken.entry)
+        if self.processes.first:
+            compiled = None if taken.growth is None else taken.growth.compiled
+            self.folder.write_growth(progress.growths, compiled)
+            self.observer.grew(taken.entry)
+        self._since = time.perf_counter()
 
     # ---- the end
 
@@ -351,19 +279,6 @@ class Loop:
             self.observer.ended(result)
         self.processes.wait()  # none leaves while another still listens to it
         return result
-
-
-def _said(growth: Growth) -> str:
-    """How well the whole step is known to preserve the function."""
-    compiled = growth.compiled
-    if not compiled.modes:
-        return "not claimed"
-    modes = ", ".join(compiled.modes)
-    if compiled.whole is not None and compiled.whole.verdict == "proved":
-        return f"proved ({modes})"
-    if any(step.check for step in compiled.steps):
-        return f"measured ({modes})"
-    return f"not checked (claims {modes})"
 
 
 def _mixed(seed: int, update: int, rank: int) -> int:

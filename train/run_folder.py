@@ -95,18 +95,19 @@ class RunFolder:
         writer.writerows(rows)
         self._write("metrics.csv", text.getvalue())
 
-    def write_growth(self, growths: list[dict[str, Any]], compiled: Compiled) -> None:
+    def write_growth(self, growths: list[dict[str, Any]], compiled: Compiled | None) -> None:
         """The list of growth steps, and the last one's networks with the proof, which
-        ``growc verify --certificate`` checks again."""
-        where = self.path / "growth" / str(growths[-1]["update"])
-        write_files(
-            {
-                **artifacts.contents(compiled.start, where / "before"),
-                **artifacts.contents(compiled.graph, where / "after"),
-                where / "proof.json": to_text(compiled).encode(),
-            },
-            overwrite=True,
-        )
+        ``growc verify --certificate`` checks again; None if it found nothing to do."""
+        if compiled is not None:
+            where = self.path / "growth" / str(growths[-1]["update"])
+            write_files(
+                {
+                    **artifacts.contents(compiled.start, where / "before"),
+                    **artifacts.contents(compiled.graph, where / "after"),
+                    where / "proof.json": to_text(compiled).encode(),
+                },
+                overwrite=True,
+            )
         self._write("growth.json", json.dumps(growths, indent=2) + "\n")
 
     def write_result(self, result: dict[str, Any]) -> None:

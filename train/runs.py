@@ -14,7 +14,8 @@ from ..ir import Graph, GrowcError, initialize
 from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
 from .data import Batches, DataSet, Normalization, open_data
-from .loop import GROWTH_IMAGES, Loop
+from .growth_steps import GROWTH_IMAGES
+from .loop import Loop
 from .observers import Beginning, Observer, Several, TensorBoard
 from .optimization import optimizer_of
 from .processes import Processes, joined

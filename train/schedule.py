@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..compiler import run
 from ..ir import Diagnostic, Graph, GrowcError, Source, Span, initialize
-from ..passes import Pass
+from ..passes import NothingToDo, Pass
 from ..passes.pipeline import parse_within
 
 _SPACE = re.compile(r"\s*")
@@ -73,8 +74,9 @@ def rehearse(graph: Graph, steps: Sequence[GrowthStep], *, seed: int, updates: i
     """The network after each step, with the weights that it has now.
 
     Nothing is proved or trained: this finds out, before the first update, what would stop a run
-    after hours. Raises :class:`GrowcError` at the step that is after the end of the run, or that
-    cannot be applied.
+    after hours. That a pass which looks at weights finds nothing to do in those of now is fine.
+    Raises :class:`GrowcError` at the step that is after the end of the run, or that cannot be
+    applied.
     """
     found = []
     at = graph.copy()
@@ -89,7 +91,7 @@ def rehearse(graph: Graph, steps: Sequence[GrowthStep], *, seed: int, updates: i
                 )
             )
         try:
-            at = run(at, step.passes, seed=seed_of(seed, index), verify="none").graph
+            at = doable(at, step.passes, seed_of(seed, index), strict=True).graph
         except GrowcError as error:
             why = error.diagnostics[0]
             raise GrowcError(
@@ -97,6 +99,61 @@ def rehearse(graph: Graph, steps: Sequence[GrowthStep], *, seed: int, updates: i
             ) from error
         found.append(at)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Doable:
+    """What of a growth step there is to do in a network."""
+
+    graph: Graph
+    """The network after it."""
+    passes: tuple[Pass, ...]
+    """Those that find something."""
+    idle: tuple[str, ...]
+    """Why the others find nothing."""
+
+
+def doable(graph: Graph, passes: Sequence[Pass], seed: int, *, strict: bool = False) -> Doable:
+    """Try passes one after another, leaving out those which look at weights and find nothing.
+
+    With ``strict`` it is an error where such a pass would have something to do, but does not apply.
+    Raises :class:`GrowcError` for what else keeps a pass from being applied.
+    """
+    done: list[Pass] = []
+    idle: list[str] = []
+    for applied in passes:
+        try:
+            applied = _narrowed(applied, graph, seed, strict)
+            graph = run(graph, applied, seed=seed, verify="none").graph
+        except NothingToDo as error:
+            if not applied.looks_at_weights:
+                raise
+            if strict and not all(refusal.nothing for refusal in error.refused):
+                raise
+            idle += [d.message for d in error.diagnostics]
+        else:
+            done.append(applied)
+    return Doable(graph, tuple(done), tuple(idle))
+
+
+def _narrowed(applied: Any, graph: Graph, seed: int, strict: bool) -> Any:
+    """A pass that looks at weights, only where it was asked to and has something to do.
+
+    Without this, one place of several with nothing to do would keep it from all.
+    """
+    patterns: tuple[str, ...] | None = getattr(applied, "at", None)
+    if not applied.looks_at_weights or patterns is None or len(patterns) < 2:
+        return applied
+    kept = []
+    for pattern in patterns:
+        try:
+            replace(applied, at=(pattern,))(graph, seed=seed)
+        except NothingToDo as error:
+            if strict and not all(refusal.nothing for refusal in error.refused):
+                raise
+        else:
+            kept.append(pattern)
+    return replace(applied, at=tuple(kept)) if kept else applied
 
 
 def _skip(text: str, at: int) -> int:
