@@ -1,0 +1,268 @@
+"""A run's files, read and checked. By its own small reader: ``growc.train`` writes them while it
+holds a model, and a report should neither import torch nor trust a file that others may edit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..grammar import load
+from ..ir import Graph, GrowcError
+
+T = TypeVar("T")
+
+DAMAGED = "the file is damaged; restore it, or make the run again"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A row of ``metrics.csv``."""
+
+    update: int
+    seconds: float
+    flops: float
+    params: int
+    loss: float
+    accuracy: float
+    train_loss: float | None
+    """The mean since the last evaluation; none at the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """An entry of ``growth.json``."""
+
+    update: int
+    pipeline: str
+    at: tuple[tuple[str, ...], ...]
+    """For each pass of the pipeline the places where it was applied."""
+    params: tuple[int, int]
+    """Before and after."""
+    proof: str
+    loss_before: Mapping[str, float | None]
+    """By mode, ``eval`` and ``train``, on the same images."""
+    loss_after: Mapping[str, float | None]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What ``result.json`` says of the best or the last model."""
+
+    update: int
+    validation_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``result.json``, which a run writes at its end."""
+
+    updates: int
+    params: int
+    flops: float
+    seconds: float
+    best: Model
+    last: Model
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a page needs of a run folder."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    evaluations: tuple[Evaluation, ...]
+    growths: tuple[Growth, ...]
+    outcome: Outcome | None
+    """None if the run has not finished."""
+    start: Graph
+    net: Graph
+    """The best network; the one it started from if there is no other yet."""
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation that ``best.arch`` is of; the first one among equals, as in training."""
+        return max(self.evaluations, key=lambda e: (e.accuracy, -e.loss), default=None)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises :class:`GrowcError` naming the file that is missing or damaged, and what is wrong.
+    """
+    place = Path(folder)
+    help = "give the folder of a run, what `growc train` was given with -o"
+    if not place.exists():
+        raise GrowcError(f"{place}: there is no such folder", help=help)
+    if not place.is_dir():
+        raise GrowcError(f"{place}: is a file, not the folder of a run", help=help)
+    if not (place / "settings.toml").exists():
+        raise GrowcError(f"{place}: there is no run here: it has no settings.toml", help=help)
+    settings = _toml(place / "settings.toml")
+    evaluations = _evaluations(place / "metrics.csv")
+    growths = _each(place / "growth.json", _growth)
+    outcome = None
+    if (place / "result.json").exists():
+        outcome = _checked(place / "result.json", _json(place / "result.json"), _outcome)
+    if outcome is not None and not evaluations:
+        raise GrowcError(
+            f"{place / 'metrics.csv'}: is missing, though the run has finished", help=DAMAGED
+        )
+    start = load(place / "start.arch")
+    net = load(place / "best.arch") if evaluations else start
+    return Run(place, settings, evaluations, growths, outcome, start, net)
+
+
+# ---- one file each
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise GrowcError(f"{path}: is not text in UTF-8", help=DAMAGED) from error
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise GrowcError(f"{path}: {error}", help=DAMAGED) from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise GrowcError(f"{path}: is not JSON ({error})", help=DAMAGED) from error
+
+
+def _evaluations(path: Path) -> tuple[Evaluation, ...]:
+    """No file: the run has not been evaluated yet."""
+    if not path.exists():
+        return ()
+    lines = csv.DictReader(_text(path).splitlines())
+    found: list[Evaluation] = []
+    for row in lines:
+        found.append(_checked(f"{path}:{lines.line_num}", row, _evaluation))
+        if len(found) > 1 and found[-1].update <= found[-2].update:
+            raise GrowcError(
+                f"{path}:{lines.line_num}: update {found[-1].update} does not come after "
+                f"{found[-2].update}",
+                help=DAMAGED,
+            )
+    return tuple(found)
+
+
+def _each(path: Path, read: Callable[[Any], T]) -> tuple[T, ...]:
+    """A file with a list; no file is an empty one."""
+    if not path.exists():
+        return ()
+    entries = _json(path)
+    if not isinstance(entries, list):
+        raise GrowcError(f"{path}: is not a list", help=DAMAGED)
+    return tuple(_checked(f"{path}: entry {i}", e, read) for i, e in enumerate(entries, 1))
+
+
+def _checked(where: str | Path, value: Any, read: Callable[[Any], T]) -> T:
+    """What ``read`` makes of a value that may be anything."""
+    try:
+        return read(value)
+    except KeyError as error:
+        raise GrowcError(f"{where}: has no `{error.args[0]}`", help=DAMAGED) from None
+    except _Wrong as error:
+        raise GrowcError(f"{where}: {error}", help=DAMAGED) from None
+    except (TypeError, ValueError, AttributeError):  # not a table, or not two numbers
+        raise GrowcError(f"{where}: is not what a run writes", help=DAMAGED) from None
+
+
+# ---- one entry each
+
+
+class _Wrong(Exception):
+    """What is wrong with a value."""
+
+
+def _evaluation(row: Any) -> Evaluation:
+    return Evaluation(
+        update=_whole(row, "update"),
+        seconds=_number(row, "seconds"),
+        flops=_number(row, "flops"),
+        params=_whole(row, "params"),
+        loss=_number(row, "loss"),
+        accuracy=_number(row, "accuracy"),
+        train_loss=_number(row, "train_loss") if row.get("train_loss") else None,
+    )
+
+
+def _growth(entry: Any) -> Growth:
+    before, after = entry["params"]
+    return Growth(
+        update=_whole(entry, "update"),
+        pipeline=_words(entry["pipeline"]),
+        at=tuple(tuple(map(_words, places)) for places in entry["at"]),
+        params=(_whole({"params": before}, "params"), _whole({"params": after}, "params")),
+        proof=_words(entry["proof"]),
+        loss_before=_losses(entry["loss_before"]),
+        loss_after=_losses(entry["loss_after"]),
+        seconds=_number(entry, "seconds"),
+    )
+
+
+def _outcome(found: Any) -> Outcome:
+    return Outcome(
+        updates=_whole(found, "updates"),
+        params=_whole(found, "params"),
+        flops=_number(found, "flops"),
+        seconds=_number(found, "seconds"),
+        best=_model(found["best"]),
+        last=_model(found["last"]),
+    )
+
+
+def _model(found: Any) -> Model:
+    tested = "test_accuracy" in found  # not all data has test images
+    return Model(
+        update=_whole(found, "update"),
+        validation_accuracy=_number(found, "validation_accuracy"),
+        test_loss=_number(found, "test_loss") if tested else None,
+        test_accuracy=_number(found, "test_accuracy") if tested else None,
+    )
+
+
+def _losses(by_mode: Any) -> dict[str, float | None]:
+    return {m: None if v is None else _number(by_mode, m) for m, v in by_mode.items()}
+
+
+def _number(row: Any, key: str) -> float:
+    value = row[key]
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        raise _Wrong(f"`{key}` is not a number: {value!r}") from None
+    if not math.isfinite(number):
+        raise _Wrong(f"`{key}` is {value}")
+    return number
+
+
+def _whole(row: Any, key: str) -> int:
+    number = _number(row, key)
+    if number < 0 or number != int(number):
+        raise _Wrong(f"`{key}` is not a whole number: {row[key]!r}")
+    return int(number)
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Wrong(f"{value!r} is not text")
+    return value
