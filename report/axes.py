@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-TICKS = 5
+TICKS = 6
 """About how many numbers stand along an axis."""
 WIDE = 30.0
 """From this ratio of the largest to the smallest number on, a logarithmic axis shows more."""
+
+TINY = 1e-290
+"""Below this, floats have too few digits to count in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Axis:
         if self.logarithmic:
             return f"{tick:,g}"
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1.0
+        if step < 1e-4:
+            return f"{tick:.9g}"
         return f"{tick:,.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
 
 
@@ -49,12 +54,13 @@ def axis(
     ``most``; ``tight`` ends where the values do."""
     found = list(values)
     low, high = min(found), max(found)
-    if low == high:
-        room = abs(low) / 2 or 1.0
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), TINY):  # equal, but for rounding
+        room = max(abs(low), abs(high)) / 2
+        room = room if room > TINY else 1.0
         low, high = max(low - room, least), min(high + room, most)
     step = _round_step((high - low) / TICKS)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [round(i * step, 12) for i in range(first, last + 1)]
+    ticks = [float(f"{i * step:.12g}") for i in range(first, last + 1)]
     if not tight:
         low, high = max(ticks[0], least), min(ticks[-1], most)
     return Axis(label, low, high, tuple(t for t in ticks if low <= t <= high))
@@ -68,7 +74,7 @@ def positive_axis(label: str, values: Iterable[float]) -> Axis:
         return axis(label, [*found, 0.0], least=0.0 if low >= 0 else -math.inf)
     for leads in ((1, 2, 5), (1, 3), (1,)):
         ticks = _powers(low, high, leads)
-        if len(ticks) <= TICKS + 3:
+        if len(ticks) <= TICKS + 2:
             break
     return Axis(f"{label}, log scale", ticks[0], ticks[-1], tuple(ticks), logarithmic=True)
 

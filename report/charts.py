@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .axes import Axis
 from .markup import Markup, tag
@@ -14,10 +15,12 @@ WIDTH, HEIGHT = 360.0, 240.0
 LEFT, RIGHT, TOP, BOTTOM = 60.0, 12.0, 22.0, 42.0
 MOST_POINTS = 600
 """More would only make the file larger: a chart has 288 pixels for them."""
-DOTS = 40
-"""With more points than this the line alone is drawn."""
-LABEL_ROOM = 14.0
+DOTS, MOST_TIPS = 40, 100
+"""With more points than this the line alone is drawn; about how many points have a tooltip."""
+LABEL_ROOM = 16.0
 """How far apart the numbers of growth steps must be."""
+CROWD = 15
+"""More marks than this do not cross the whole chart: they would hide the lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +110,32 @@ def _grid(chart: Chart) -> Iterator[Markup]:
 
 
 def _marks(chart: Chart) -> Iterator[Markup]:
-    written = -LABEL_ROOM
-    for mark in chart.marks:
-        x = LEFT + chart.x.at(mark.x) * (WIDTH - LEFT - RIGHT)
+    places = [LEFT + chart.x.at(mark.x) * (WIDTH - LEFT - RIGHT) for mark in chart.marks]
+    every = _numbered(places)
+    crowd = "mark crowd" if len(places) > CROWD else "mark"
+    for mark, x in zip(chart.marks, places, strict=True):
         line = f"M{x:.1f} {TOP:g}V{HEIGHT - BOTTOM:g}"
         number = None
-        if x - written >= LABEL_ROOM:
+        if mark.number % every == 0:
             number = tag("text", str(mark.number), x=f"{x:.1f}", y=TOP - 5, text_anchor="middle")
-            written = x
         yield tag(
             "g",
             tag("title", mark.says),
             tag("path", d=line, class_="step"),
             tag("path", d=line, class_="hit"),
+            tag("path", d=f"M{x:.1f} {TOP:g}v5", class_="notch"),
             number,
-            class_="mark",
+            class_=crowd,
         )
+
+
+def _numbered(places: Sequence[float]) -> int:
+    """Every how many marks have their number written, so that numbers keep apart."""
+    for every in (1, 2, 5, 10, 20, 50, 100, 200, 500):
+        shown = places[every - 1 :: every]
+        if all(b - a >= LABEL_ROOM for a, b in pairwise(shown)):
+            return every
+    return 1000
 
 
 def _line(chart: Chart, index: int, series: Series) -> Iterator[Markup]:
@@ -130,10 +143,12 @@ def _line(chart: Chart, index: int, series: Series) -> Iterator[Markup]:
     places = [_place(chart, series.points[i]) for i in kept]
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     yield tag("path", d=f"M{path}", class_=f"line s{index + 1}")
-    look = f"dot s{index + 1}" if len(kept) <= DOTS else "hit"
-    for i, (x, y) in zip(kept, places, strict=True):
+    few = len(kept) <= DOTS
+    look, radius = (f"dot s{index + 1}", "2.2") if few else ("hit", "4")
+    every = -(-len(kept) // MOST_TIPS)
+    for i, (x, y) in list(zip(kept, places, strict=True))[::every]:
         title = tag("title", series.says[i])
-        yield tag("circle", title, cx=f"{x:.1f}", cy=f"{y:.1f}", r="2.2", class_=look)
+        yield tag("circle", title, cx=f"{x:.1f}", cy=f"{y:.1f}", r=radius, class_=look)
 
 
 def _ring(chart: Chart) -> Iterator[Markup]:

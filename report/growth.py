@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..ir.diagnostics import plural
 from . import numbers
 from .markup import Markup, joined, table, tag
 from .page import Section
 from .reading import Growth
 
-SHOWN_PLACES = 3
-SHOWN_OPTIONS = 90
-"""How many characters of a pass's options are shown."""
-LIST = re.compile(r"\[([^\[\]]*)\]")
+SHOWN_PLACES, LISTED_PLACES = 3, 50
+"""How many places of a pass are shown at once, and how many when unfolded."""
+SHOWN_OPTIONS, SHOWN_ITEMS = 90, 4
+"""How many characters of a pass's options are shown, and how many items of a list."""
 
 
 def growth_section(growths: Sequence[Growth]) -> Section:
@@ -53,7 +53,7 @@ def _line(number: int, growth: Growth) -> Iterator[str]:
     before, after = growth.params
     yield str(number)
     yield numbers.count(growth.update)
-    yield joined(tag("div", *_described(group)) for group in grouped(growth))
+    yield _described(growth)
     yield f"{before:,}{numbers.BLANK}→{numbers.BLANK}{after:,}"
     yield f"{100 * (after - before) / before:+.1f}{numbers.BLANK}%" if before else numbers.NONE
     yield _verdict(growth.proof)
@@ -79,10 +79,28 @@ class Group:
     """Passes of one name in a pipeline."""
 
     name: str
-    options: str
-    """Of the last one, in braces; empty if it has none."""
-    times: int = 0
+    options: list[dict[str, str]] = field(default_factory=list)
+    """Of each pass, but for where it was applied: the places say that."""
     places: dict[str, None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """``r2wider{filters=8}``; ``new_connection{indices=[… 3,600]} × 12``."""
+        shown = ", ".join(self._shown())
+        if len(shown) > SHOWN_OPTIONS:
+            shown = f"{shown[: SHOWN_OPTIONS - 1]}…"
+        times = f" × {len(self.options):,}" if len(self.options) > 1 else ""
+        return self.name + (f"{{{shown}}}" if shown else "") + times
+
+    def _shown(self) -> Iterator[str]:
+        """Options that all the passes have alike; of lists that differ, how long they are."""
+        for key in dict.fromkeys(key for options in self.options for key in options):
+            values = [options.get(key, "") for options in self.options]
+            lists = [split(v[1:-1]) for v in values if v.startswith("[")]
+            total = sum(map(len, lists))
+            if lists and (total > SHOWN_ITEMS or len(set(values)) > 1):
+                yield f"{key}=[… {total:,}]"
+            elif len(set(values)) == 1:
+                yield f"{key}={values[0]}"
 
 
 def grouped(growth: Growth) -> list[Group]:
@@ -90,18 +108,20 @@ def grouped(growth: Growth) -> list[Group]:
     groups: dict[str, Group] = {}
     for i, text in enumerate(split(growth.pipeline)):
         name, brace, rest = text.partition("{")
-        group = groups.setdefault(name, Group(name, ""))
-        group.times += 1
-        group.options = brace + rest
+        group = groups.setdefault(name, Group(name))
+        options = (part.partition("=") for part in split(rest.removesuffix("}")) if brace)
+        group.options.append({key: value for key, _, value in options if key != "at"})
         if i < len(growth.at):
             group.places.update(dict.fromkeys(growth.at[i]))
     return list(groups.values())
 
 
-def split(pipeline: str) -> list[str]:
-    """The passes of a pipeline: it is cut at commas outside of braces, brackets and quotes."""
-    parts, start, depth, quoted, before = [], 0, 0, False, ""
-    for i, char in enumerate(pipeline):
+def split(text: str) -> list[str]:
+    """The passes of a pipeline, or options of a pass: cut at commas outside of brackets and
+    quotes."""
+    parts: list[str] = []
+    start, depth, quoted, before = 0, 0, False, ""
+    for i, char in enumerate(text):
         if char == '"' and before != "\\":
             quoted = not quoted
         elif not quoted and char in "{[":
@@ -109,45 +129,39 @@ def split(pipeline: str) -> list[str]:
         elif not quoted and char in "}]":
             depth -= 1
         elif not quoted and char == "," and depth == 0:
-            parts.append(pipeline[start:i].strip())
+            parts.append(text[start:i].strip())
             start = i + 1
         before = char
-    return [*parts, pipeline[start:].strip()]
+    return [*parts, text[start:].strip()]
 
 
-def _described(group: Group) -> Iterator[str]:
-    """``r2wider{filters=8} at block1, block2``; ``new_connection × 20 at a, b, c and 17 more``."""
-    if group.times == 1:
-        yield tag("code", group.name + shortened(group.options))
-    else:
-        yield tag("code", group.name)
-        yield f" × {group.times:,}"
-    if group.places:
-        shown = list(group.places)[:SHOWN_PLACES]
-        more = len(group.places) - len(shown)
-        yield " at "
-        yield joined((tag("code", place) for place in shown), ", ")
-        if more:
-            yield f" and {more:,} more"
+def _described(growth: Growth) -> Markup:
+    """What was added where: ``r2wider at block1, block2``. Many places are folded away."""
+    groups = grouped(growth)
+    lines = [_in_full(group) for group in groups]
+    if all(len(group.places) <= SHOWN_PLACES for group in groups):
+        return joined(lines)
+    short = (
+        joined([tag("code", str(group)), f" at {plural(len(group.places), 'place')}"])
+        for group in groups
+    )
+    return tag("details", tag("summary", joined(short, tag("br"))), *lines)
 
 
-def shortened(options: str) -> str:
-    """Options with long lists cut: ``{indices=[5, 9, … 4,096 in all]}``."""
-
-    def cut(match: re.Match[str]) -> str:
-        items = match[1].split(",")
-        if len(items) <= 4:
-            return match[0]
-        return f"[{items[0].strip()}, {items[1].strip()}, … {len(items):,} in all]"
-
-    text = LIST.sub(cut, options)
-    return text if len(text) <= SHOWN_OPTIONS else f"{text[: SHOWN_OPTIONS - 2]}…}}"
+def _in_full(group: Group) -> Markup:
+    shown = list(group.places)[:LISTED_PLACES]
+    more = len(group.places) - len(shown)
+    return tag(
+        "div",
+        tag("code", str(group)),
+        " at " if shown else None,
+        joined((tag("code", place) for place in shown), ", "),
+        f" and {more:,} more" if more else None,
+    )
 
 
 def in_short(growth: Growth) -> str:
     """A step in a few words, without places."""
     before, after = growth.params
-    passes = ", ".join(
-        g.name if g.times == 1 else f"{g.name} × {g.times:,}" for g in grouped(growth)
-    )
+    passes = ", ".join(map(str, grouped(growth)))
     return f"{passes}; {before:,} → {after:,} parameters"

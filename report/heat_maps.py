@@ -140,7 +140,7 @@ def heat_map(layer: Layer) -> Markup:
     if layer.biases[1]:
         facts.append(f", {layer.biases[0]:,} of {plural(layer.biases[1], 'bias')}")
     if max(down, across) > 1:
-        facts.append(f". A cell is the mean of {down} × {across} channels")
+        facts.append(f". Averaged: a cell stands for {down} output × {across} input channels")
     name = layer.node.name
     return tag(
         "figure",

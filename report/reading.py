@@ -106,7 +106,8 @@ def read_run(folder: str | Path) -> Run:
         raise GrowcError(f"{place}: is a file, not the folder of a run", help=help)
     if not (place / "settings.toml").exists():
         raise GrowcError(f"{place}: there is no run here: it has no settings.toml", help=help)
-    settings = _toml(place / "settings.toml")
+    found = _toml(place / "settings.toml")
+    settings = _checked(place / "settings.toml", found, _settings)
     evaluations = _evaluations(place / "metrics.csv")
     growths = _each(place / "growth.json", _growth)
     outcome = None
@@ -191,6 +192,12 @@ def _checked(where: str | Path, value: Any, read: Callable[[Any], T]) -> T:
 
 class _Wrong(Exception):
     """What is wrong with a value."""
+
+
+def _settings(found: dict[str, Any]) -> dict[str, Any]:
+    """All of them; those that every page speaks of are checked."""
+    counts = {name: _whole(found, name) for name in ("updates", "batch_size", "evaluate_every")}
+    return found | counts | {"data": _words(found["data"])}
 
 
 def _evaluation(row: Any) -> Evaluation:

@@ -56,11 +56,11 @@ def _sections(run: Run) -> Iterator[Section]:
 
 def _lead(run: Run) -> Iterator[str]:
     settings = run.settings
-    updates, batch = settings.get("updates", 0), settings.get("batch_size", DEFAULTS["batch_size"])
+    updates, batch = settings["updates"], settings["batch_size"]
     yield "The network "
     yield tag("strong", run.net.name)
     yield " learns to classify the images of "
-    yield tag("strong", _shown(settings.get("data", DEFAULTS["data"])))
+    yield tag("strong", _shown(settings["data"]))
     yield f", in {plural(updates, 'update')} with {plural(batch, 'image')} each"
     if run.growths:
         before, after = run.growths[0].params[0], run.growths[-1].params[1]
@@ -74,14 +74,16 @@ def _unfinished(run: Run) -> Markup | None:
         return None
     rows = run.evaluations
     if rows:
-        done = f"{rows[-1].update:,} of {run.settings.get('updates', 0):,} updates are done. "
+        done = f"{rows[-1].update:,} of {run.settings['updates']:,} updates are done. "
         what = "All that follows is of its evaluations so far; "
     else:
         done, what = "It has not been evaluated yet. ", ""
     return tag(
         "p",
         tag("strong", "This run has not finished. "),
-        f"{done}{what}if it was stopped, the command that began it goes on with --resume.",
+        f"{done}{what}if it was stopped, the command that began it goes on with ",
+        tag("code", "--resume", class_="whole"),
+        ".",
         class_="notice",
     )
 
@@ -99,7 +101,7 @@ def _foot(run: Run) -> Iterator[str]:
 
 def _result(run: Run) -> Section:
     tiles = tag("dl", *_tiles(run), class_="tiles")
-    every = plural(run.settings.get("evaluate_every", 1), "update")
+    every = plural(run.settings["evaluate_every"], "update")
     note = tag(
         "p",
         f"The best model is the one with the highest accuracy on the {_judged(run)} images, on "

@@ -2,7 +2,7 @@
 
 A scenario is a list of `$ growc …` lines, each followed by what it prints; lines of standard error
 begin with `! `, and an exit status other than 0 is in brackets. Commands run one after another in
-a folder that has a copy of examples/. GROWC_UPDATE_GOLDEN=1 writes the outputs anew.
+a folder that has a copy of examples/ and some runs. GROWC_UPDATE_GOLDEN=1 writes the outputs anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .report_runs import write_run
 
 SCENARIOS = sorted((Path(__file__).parent / "golden" / "cli").glob("*.txt"))
 
@@ -46,6 +48,10 @@ def test_scenario(
     shutil.copytree(root / "examples", tmp_path / "examples")
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
+    write_run(tmp_path / "finished")
+    write_run(tmp_path / "unfinished", result_json=None)
+    write_run(tmp_path / "begun", result_json=None, metrics_csv=None, growth_json=None)
+    write_run(tmp_path / "damaged", growth_json='[{"update": 20}]')
     monkeypatch.chdir(tmp_path)
     expected = scenario.read_text(encoding="utf-8")
     found = []
