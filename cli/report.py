@@ -24,12 +24,12 @@ def command(folder: str, file: str, force: bool, as_json: bool) -> None:
         raise click.UsageError("`-o -` prints the page, so --json cannot print beside it")
     from ..ir.diagnostics import plural
     from ..ir.files import refuse_existing, write_files
-    from ..report import page, read_run
+    from ..report import as_html, read_run
 
     if file != STDIO:
         refuse_existing([Path(file)], overwrite=force)  # before the work
     run = read_run(folder)
-    text = page(run)
+    text = as_html(run)
     if file == STDIO:
         click.echo(text, nl=False)
         return

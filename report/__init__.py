@@ -12,7 +12,7 @@ from .page import document
 from .reading import Run, read_run
 from .training import page_of
 
-__all__ = ["Run", "page", "read_run", "report"]
+__all__ = ["Run", "as_html", "read_run", "report"]
 
 
 def report(folder: str | Path) -> str:
@@ -20,9 +20,9 @@ def report(folder: str | Path) -> str:
 
     Raises :class:`GrowcError` if there is no run, or if one of its files is missing or damaged.
     """
-    return page(read_run(folder))
+    return as_html(read_run(folder))
 
 
-def page(run: Run) -> str:
+def as_html(run: Run) -> str:
     """The page about a run that was read."""
     return document(page_of(run))

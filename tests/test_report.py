@@ -265,6 +265,17 @@ def test_rows_of_a_heat_map_are_output_channels() -> None:
     assert layer.shares.sum() == 1
 
 
+def test_a_shared_mask_is_shown_once() -> None:
+    graph = growc.loads(
+        "net n { input x: f32[4] y = x -> linear(4) as a -> relu\n"
+        "output z = y -> linear(4) with (weight = a.weight) as b }"
+    )
+    growc.initialize(graph)
+    alpha = np.eye(4, dtype=np.bool_)
+    graph.weights.put("a.weight", graph.weights["a.weight"] * alpha, alpha)
+    assert [layer.node.name for layer in masked_layers(graph)] == ["a"]
+
+
 def test_a_layer_that_says_it_is_averaged(tmp_path: Path) -> None:
     net = small()
     alpha = np.zeros(net.weights["last.weight"].shape, np.bool_)
