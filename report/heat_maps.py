@@ -120,8 +120,8 @@ def _legend() -> Markup:
     ]
     frame = tag("rect", x="0.5", y="0.5", width="119", height="12", class_="frame")
     drawn = tag("svg", *boxes, frame, width="120", height="13", aria_hidden="true")
-    words = "share of a kernel's weights that are there: none"
-    return tag("p", tag("span", words, drawn, "all", class_="key"), class_="legend")
+    words = tag("span", "share of a kernel's weights that are there:")
+    return tag("p", words, tag("span", "none", drawn, "all", class_="key whole"), class_="legend")
 
 
 def _hex() -> str:
