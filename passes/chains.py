@@ -54,11 +54,11 @@ def _inside(block: Block, chains: dict[str, Chains | Refusal]) -> Place | Refusa
 
 
 def chains_of(places: Sequence[Place]) -> Iterator[tuple[Chain, int]]:
-    """The chains of all places, each once: blocks inside blocks share some."""
-    found = {
-        chain.producer: (chain, count)
-        for place in places
-        if isinstance(place, Chains)
-        for chain, count in place.chains
-    }
-    yield from found.values()
+    """The chains of all places, each once: blocks inside blocks share some, and layers whose
+    results are added are in one chain."""
+    taken: set[str] = set()
+    for place in places:
+        for chain, count in place.chains if isinstance(place, Chains) else ():
+            if taken.isdisjoint(chain.producers):
+                taken.update(chain.producers)
+                yield chain, count

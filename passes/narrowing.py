@@ -50,7 +50,9 @@ class Narrowing:
         self._weights: dict[str, Array] = {}
 
     def take(self, chain: Chain) -> bool:
-        """Narrow the first layer of a chain as far as possible; say whether that is at all."""
+        """Narrow the first layers of a chain as far as possible; say whether that is at all."""
+        if chain.producer in self._gone:
+            return True  # with a layer that its result is added to
         width = chain.width
         read = {name: self._columns(name, width) for name in chain.consumers}
         seen = {name: self._seen(name, width) for name in chain.consumers}
@@ -70,7 +72,7 @@ class Narrowing:
             gone = self._whole_groups(chain, gone)
         if not gone.any():
             return False
-        self._gone[chain.producer] = chain, gone
+        self._gone.update(dict.fromkeys(chain.producers, (chain, gone)))
         for members in classes:
             left, dropped = ([i for i in members if gone[i] == g] for g in (False, True))
             if left and dropped:
@@ -146,7 +148,7 @@ class Narrowing:
         axes: dict[str, int] = {}
         for chain, gone in self._gone.values():
             axes.update(chain.axis)
-            for name in (chain.producer, *chain.through):
+            for name in chain.widened:
                 out[name] = ~gone.repeat(chain.repeat[name])
             for name in chain.consumers:
                 inward[name] = ~gone.repeat(chain.repeat[name])

@@ -101,7 +101,7 @@ class Net2Wider(Pass):
         for chain, count in chains_of(places):
             copied = self._copied(graph, chain, count, seed)
             axes.update(chain.axis)
-            for name in (chain.producer, *chain.through):
+            for name in chain.widened:
                 rows[name] = _numbers(copied, chain.repeat[name])
             for name in chain.consumers:
                 columns[name] = _numbers(copied, chain.repeat[name])

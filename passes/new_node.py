@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from ..ir import Graph, TensorType
-from ..ir.attributes import Choice, Int, attr
+from ..ir.attributes import Choice, Int, Ints, Optional, attr
+from ..ir.diagnostics import plural
 from ..ir.ops import Dropout, GroupNorm, Op
-from ..ir.weights import masked
+from ..ir.weights import Array, generator, masked
 from .additions import Addition
 from .base import Found, Place, Refusal, register
 from .chains import Chains, chains_of
 from .following import is_partial, no_value
-from .r2r import INITS
+from .r2r import INITS, new_weight
 from .widening import mixes, rows_first, trace, widen, width_of
 
 MAX_CHANNELS = 1024
@@ -29,12 +32,21 @@ class NewNode(Addition):
     ``count`` placeholder nodes are added to a layer: channels with random incoming weights, which
     count, and no outgoing ones. The layers that could read them get zero weights that are masked
     out, for ``new_connection`` to add; a gradient with respect to these is not zero, as the new
-    channels are not. It takes every plain chain of layers, inside residual blocks or not.
+    channels are not. It takes every plain chain of layers, inside residual blocks or not; where
+    another layer's result is added to its own, the new channels have none of that one's weights.
+
+    The incoming weights of each node depend on the seed and its number alone, so that ``keep`` adds
+    the very nodes that were found worth keeping among ``count``.
     """
 
     name: ClassVar[str] = "new_node"
 
     count: int = attr(Int(1, MAX_CHANNELS), 1, doc="how many nodes to add to each layer")
+    keep: Any = attr(
+        Optional(Ints(0)),
+        None,
+        doc="which of the `count` nodes to add, by number from 0; all if not given",
+    )
     init: str = attr(
         Choice(INITS),
         "auto",
@@ -53,36 +65,83 @@ class NewNode(Addition):
             "with at=NAME it says why a layer takes no new node",
         )
 
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        """Which nodes are added."""
+        return tuple(range(self.count)) if self.keep is None else tuple(sorted(set(self.keep)))
+
     def _chain(self, graph: Graph, name: str) -> Place | Refusal:
-        chain = trace(graph, name, self.count, _unread)
+        added = len(self._numbers)
+        if not added or self._numbers[-1] >= self.count:
+            what = f"none is number {self._numbers[-1]}" if added else "`keep` names none of them"
+            said = f"of {plural(self.count, 'node')}, numbered from 0, {what}"
+            return Refusal(Place(name, ()), said)
+        chain = trace(graph, name, added, _unread)
         width = width_of(graph.node(name).op)
         if isinstance(chain, str):
             return Refusal(Place(name, ()), chain)
-        if width + self.count > MAX_CHANNELS:
+        if width + added > MAX_CHANNELS:
             return Refusal(
                 Place(name, ()),
-                f"it has {width:,} channels, and {self.count:,} more would be more than the "
+                f"it has {width:,} channels, and {added:,} more would be more than the "
                 f"{MAX_CHANNELS:,} that ILNAS allows",
             )
-        return Chains(name, (), ((chain, self.count),))
+        return Chains(name, (), ((chain, added),))
 
     def rewrite(self, graph: Graph, places: Sequence[Place], seed: int) -> None:
         chains = list(chains_of(places))
-        weights = graph.weights
-        readers = {name: graph.node(name) for c, _ in chains for name in c.consumers}
         old = {
-            node.parameter("weight"): (
-                node.op,
-                rows_first(node.op, weights[node.parameter("weight")]).shape[1],
-            )
-            for node in readers.values()
+            name: graph.weights[graph.node(name).parameter("weight")]
+            for chain, _ in chains
+            for name in (*chain.producers, *chain.through, *chain.consumers)
+            if mixes(graph.node(name).op)
         }
         widen(graph, chains, self.init, seed, halves=False)
-        for key, (op, columns) in old.items():
-            mask = weights.mask(key).copy()
-            # In the rows of new nodes too: nothing reads a placeholder, not even another one.
-            rows_first(op, mask)[:, columns:] = False
-            weights.put(key, masked(weights[key], mask), mask)
+        for chain, _ in chains:
+            for name in (chain.producer, *chain.through):
+                if name in old:
+                    self._draw(graph, name, old[name], seed)
+            for name in chain.producers[1:]:
+                _mask_out(graph, name, rows=_shape(graph, name, old[name])[0])
+        for chain, _ in chains:
+            for name in chain.consumers:
+                # In the rows of new nodes too: nothing reads a placeholder, not even another one.
+                _mask_out(graph, name, columns=_shape(graph, name, old[name])[1])
+
+    def _draw(self, graph: Graph, name: str, old: Array, seed: int) -> None:
+        """Give each new row weights of its own, from the channels that were there."""
+        op, key = graph.node(name).op, graph.node(name).parameter("weight")
+        value = rows_first(op, graph.weights[key]).copy()
+        old = rows_first(op, old)
+        rows, columns = old.shape[:2]
+        # The scale is that of the connections that are there.
+        there = value[:rows, :columns][rows_first(op, graph.weights.mask(key))[:rows, :columns]]
+        for row, number in enumerate(self._numbers, rows):
+            rng = generator(seed, key, str(old.shape), str(number))
+            value[row, :columns] = new_weight(self.init, (1, *old.shape[1:]), there, rng)[0]
+        # Neither was there a mask on what is new, nor is there one.
+        graph.weights[key] = np.ascontiguousarray(rows_first(op, value))
+
+
+def _shape(graph: Graph, name: str, weight: Array) -> tuple[int, ...]:
+    return rows_first(graph.node(name).op, weight).shape
+
+
+def _mask_out(
+    graph: Graph, name: str, *, rows: int | None = None, columns: int | None = None
+) -> None:
+    """Leave a layer no connection in its rows, or columns, from a number on."""
+    weights, op = graph.weights, graph.node(name).op
+    for key, spec in graph.params_of(name):
+        mask = weights.mask(key).copy()
+        part = rows_first(op, mask) if spec.role == "weight" else mask
+        if rows is not None:
+            part[rows:] = False
+        elif spec.role == "weight":
+            part[:, columns:] = False
+        else:
+            continue
+        weights.put(key, masked(weights[key], mask), mask)
 
 
 def _unread(called: str, op: Op, source: TensorType, axis: int, new: int) -> str | None:

@@ -9,15 +9,26 @@ its old outputs do not change: [U β -β] · [h; v; v] = U·h.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir import Graph, TensorType
-from ..ir.ops import Conv, ConvTranspose, Dropout, GroupNorm, LayerNorm, Linear, Op, Prelu, RmsNorm
+from ..ir import Graph, Node, TensorType
+from ..ir.ops import (
+    Add,
+    Conv,
+    ConvTranspose,
+    Dropout,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Op,
+    Prelu,
+    RmsNorm,
+)
 from ..ir.weights import Array, generator
 from .following import Relates, is_partial, no_value, step, with_channels
 from .r2r import new_weight
@@ -27,17 +38,28 @@ from .r2r import new_weight
 class Chain:
     """A layer that can be widened: what its channels pass through, and the layers that read them.
 
-    ``repeat`` gives, for every node, how many numbers of its channel axis stand for one channel
-    of the first layer: more than one after a flatten. ``axis`` is that axis, for the first layer
-    and the nodes between; ``width`` the first layer's number of channels.
+    ``producers`` has the layer first, then those whose results are added to its own, as those of
+    ``new_connection{source=NODE}`` are: they get as many channels. ``repeat`` gives, for every
+    node, how many numbers of its channel axis stand for one channel of the first layer: more than
+    one after a flatten. ``axis`` is that axis, for the producers and the nodes between; ``width``
+    the first layer's number of channels.
     """
 
-    producer: str
+    producers: tuple[str, ...]
     width: int
     through: tuple[str, ...]
     consumers: tuple[str, ...]
     repeat: dict[str, int]
     axis: dict[str, int]
+
+    @property
+    def producer(self) -> str:
+        return self.producers[0]
+
+    @property
+    def widened(self) -> tuple[str, ...]:
+        """The nodes whose results get more channels."""
+        return (*self.producers, *self.through)
 
 
 Number = TypeVar("Number", np.float32, np.bool_)
@@ -93,7 +115,8 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
         return f"`{producer}` is a grouped convolution"
     if graph.is_tied(producer):
         return f"the weights of `{producer}` are shared with another node"
-    axis = first.type.rank - 1 if isinstance(first.op, Linear) else 0
+    axis = _axis_of(first)
+    producers = [producer]
     through: list[str] = []
     consumers: list[str] = []
     repeat = {producer: 1}
@@ -109,6 +132,15 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
         for user, _ in users:
             if user in repeat:
                 continue
+            beside = _beside(graph, at, user, axis, repeat)
+            producers += beside
+            repeat.update(dict.fromkeys(beside, 1))
+            axes.update(dict.fromkeys(beside, axis))
+            if beside:
+                repeat[user], axes[user] = 1, axis
+                through.append(user)
+                waiting.append((user, axis))
+                continue
             taken = step(graph, at, user, axis, repeat[at], filters, relates)
             if isinstance(taken, str):
                 return taken
@@ -121,7 +153,34 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
                 axes[user] = new_axis
                 waiting.append((user, new_axis))
     width = width_of(first.op)
-    return Chain(producer, width, tuple(through), tuple(consumers), repeat, axes)
+    return Chain(tuple(producers), width, tuple(through), tuple(consumers), repeat, axes)
+
+
+def _axis_of(layer: Node) -> int:
+    """The axis of a layer's channels in its result."""
+    return layer.type.rank - 1 if isinstance(layer.op, Linear) else 0
+
+
+def _beside(graph: Graph, at: str, total: str, axis: int, repeat: Container[str]) -> list[str]:
+    """The layers whose results are added to ``at`` in ``total`` and nothing else: they can give
+    the sum more channels along with the first layer."""
+    node = graph.node(total)
+    if not isinstance(node.op, Add) or graph.node(at).type != node.type:
+        return []
+    others = [name for name in node.operands if name != at]
+    free = len(set(others)) == len(node.operands) - 1 and all(
+        name not in repeat
+        and mixes(layer.op)
+        and layer.type == node.type
+        and _axis_of(layer) == axis
+        and getattr(layer.op, "groups", 1) == 1
+        and not graph.is_tied(name)
+        and not graph.is_output(name)
+        and len(graph.consumers(name)) == 1
+        for name in others
+        for layer in (graph.node(name),)
+    )
+    return others if free else []
 
 
 def widen(
@@ -141,7 +200,7 @@ def widen(
     axes: dict[str, int] = {}
     for chain, count in chains:
         axes.update(chain.axis)
-        for name in (chain.producer, *chain.through):
+        for name in chain.widened:
             wider_out[name] = count * chain.repeat[name]
         for name in chain.consumers:
             wider_in[name] = count * chain.repeat[name]

@@ -272,6 +272,64 @@ def test_nodes_of_masked_layers_keep_the_masks():
     assert grown.weights.masks["b.bias"] is graph.weights.masks["b.bias"]
 
 
+def test_keep_adds_the_very_nodes_of_a_larger_number():
+    graph = net(CHAIN.replace("linear(2) as l", "conv2d(2) as l"))
+    all_of_them = apply(graph, "new_node{at=[a, b], count=5, seed=3}")
+    # From the last layer on, so that no node reads another new one.
+    some = apply(graph, "new_node{at=b, count=5, keep=[4], seed=3}")
+    some = apply(some, "new_node{at=a, count=5, keep=[2, 0], seed=3}")
+    np.testing.assert_array_equal(
+        some.weights["a.weight"], all_of_them.weights["a.weight"][[0, 1, 2, 3, 4, 6]]
+    )
+    np.testing.assert_array_equal(
+        some.weights["b.weight"][5], all_of_them.weights["b.weight"][9, :6]
+    )
+    assert not some.weights.masks["b.weight"][:, 4:].any()
+
+
+SUM = """y = x -> conv2d(4) as a -> relu
+y = (y -> conv2d(5) as b) + (y -> conv2d(5, bias=false) as c) -> batch_norm -> relu
+y = y -> flatten -> linear(3) as l
+output y"""
+
+
+def test_a_node_of_a_layer_beside_another_has_none_of_its_weights():
+    graph = net(SUM)
+    grown = apply(graph, "new_node{at=b, count=2}")
+    assert grown.node("c").op.channels == 7
+    alpha = grown.weights.masks["c.weight"]
+    assert alpha[:5].all()
+    assert not alpha[5:].any()
+    assert grown.weights["b.weight"][5:].all()
+    assert growc.prove(graph, grown).verdict == "proved"
+
+
+@pytest.mark.parametrize(
+    ("text", "back"),
+    [
+        ("r2wider{variant=concat, at=b, filters=4}", "merge_duplicates"),
+        ("net2wider{at=b, filters=5}", "merge_duplicates"),
+        ("new_node{at=c}", "prune_dead"),
+    ],
+)
+def test_layers_whose_results_are_added_grow_and_shrink_together(text, back):
+    graph = net(SUM)
+    grown = apply(graph, text)
+    assert grown.node("b").op.channels == grown.node("c").op.channels > 5
+    smaller = apply(grown, back)
+    assert smaller.node("b").op.channels == smaller.node("c").op.channels == 5
+    assert smaller.parameter_count() == graph.parameter_count()
+    for one in (grown, smaller):
+        assert growc.prove(graph, one).verdict == "proved"
+
+
+def test_a_layer_that_something_else_reads_is_not_widened_for_a_sum():
+    graph = net("y = x -> conv2d(4) as a\nz = x -> conv2d(4) as b\n"
+                "output y = (y + z) -> relu -> conv2d(2)\noutput z = z -> relu")  # fmt: skip
+    with pytest.raises(GrowcError, match="which fixes their number"):
+        apply(graph, "new_node{at=a}")
+
+
 def test_at_most_1024_channels():
     graph = net("y = x -> linear(1020) as a -> relu -> linear(2)\noutput y", shape="2")
     assert apply(graph, "new_node{count=4}").node("a").op.features == 1024
@@ -395,6 +453,16 @@ REFUSED = {
         "new_connection{source=a, at=b}",
         "new_connection does not apply at b: `a` is f32[4, 6, 6], which differs from its result "
         "f32[5] in more than the channels: it lies in another stage",
+    ),
+    "node to keep beyond the number": (
+        CHAIN,
+        "new_node{at=a, count=2, keep=[1, 2]}",
+        "new_node does not apply at a: of 2 nodes, numbered from 0, none is number 2",
+    ),
+    "no node to keep": (
+        CHAIN,
+        "new_node{at=a, keep=[]}",
+        "new_node does not apply at a: of 1 node, numbered from 0, `keep` names none of them",
     ),
     "node of the output": (
         CHAIN,
