@@ -80,11 +80,13 @@ def grow_step(
     verify: str = "proof",
     scale_lr: bool = True,
     scale_weight_decay: bool = False,
+    together: bool = False,
 ) -> Growth:
-    """Like :func:`grow`, and tells what happened; ``optimizer`` may be None."""
+    """Like :func:`grow`, and tells what happened; ``optimizer`` may be None. With ``together`` the
+    pipeline is proved from end to end only."""
     old = unwrapped(model)
     graph = graph_of(old)
-    compiled = run(graph, pipeline, seed=seed, verify=verify)
+    compiled = run(graph, pipeline, seed=seed, verify=verify, together=together)
     grown = _rebuilt(old, graph, compiled.graph)
     if optimizer is None:
         return Growth(grown, None, compiled, None, 1.0)
