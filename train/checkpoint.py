@@ -98,6 +98,14 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def progress_of(path: Path, content: dict[str, Any]) -> Progress:
+    """How far the run was. Raises :class:`GrowcError` if the checkpoint is damaged."""
+    try:
+        return Progress(**content["progress"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(path) from error
+
+
 def restored(
     path: Path, content: dict[str, Any], settings: Settings, device: torch.device
 ) -> State:

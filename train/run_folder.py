@@ -2,6 +2,7 @@
 
 settings.toml       what the run was told
 normalization.json  what is taken off the pixels, and what they are divided by
+data.json           the classes, the sizes of the sets, and what tells whether they are the same
 start.arch          the network it started from, with weights
 best.arch           the best model so far, with weights, and best.onnx
 last.arch           the model of the last evaluation, with weights
@@ -15,18 +16,21 @@ tensorboard/        curves
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..compiler import Compiled, artifacts
-from ..compiler.certificates import fingerprint_of, to_text
+from ..compiler.certificates import to_text
 from ..grammar import load
 from ..ir import Graph, GrowcError
 from ..ir.files import write_files
 from .data import Normalization
-from .settings import DEFAULTS, Settings
+from .settings import Settings
 
 COLUMNS = ("update", "seconds", "flops", "params", "loss", "accuracy", "train_loss", "lr")
 
@@ -51,17 +55,21 @@ class RunFolder:
                 f"{self.path}: there is no run to resume", help="leave out --resume to start one"
             )
 
-    def create(self, graph: Graph, settings: Settings, normalization: Normalization) -> None:
-        """Start a run here; one that was here is forgotten.
+    def create(
+        self,
+        graph: Graph,
+        settings: Settings,
+        normalization: Normalization,
+        data: dict[str, Any],
+    ) -> None:
+        """Start a run here; one that was here is forgotten. ``data`` describes its data.
 
         Raises :class:`GrowcError` if it cannot be written."""
-        if self.path.exists() and not self.path.is_dir():
-            raise GrowcError(f"{self.path}: is a file, so no run can be there")
         if self.exists:
             self._forget()
         files = artifacts.contents(graph, self.path / "start")
-        normalized = json.dumps(normalization.as_json()) + "\n"
-        files[self.path / "normalization.json"] = normalized.encode()
+        for name, value in (("normalization", normalization.as_json()), ("data", data)):
+            files[self.path / f"{name}.json"] = (json.dumps(value) + "\n").encode()
         # The settings come first and so appear last: a run that has them has its network.
         write_files({self.settings: settings.as_toml().encode(), **files}, overwrite=True)
 
@@ -76,8 +84,42 @@ class RunFolder:
                 file.unlink()
         self.settings.unlink()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing here; the system lets go of it whatever happens.
+
+        Raises :class:`GrowcError` if another one does.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise GrowcError(f"{self.path}: is a file, so no run can be there")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("ab")
+        except OSError as error:
+            raise GrowcError(f"{self.path}: {error.strerror or error}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise GrowcError(
+                    f"{self.path}: another growc is at work on this run",
+                    help="wait for it or stop it, or give another folder",
+                ) from None
+            yield
+
     def stored_settings(self) -> Settings:
         return Settings(**Settings.from_toml(self.settings))
+
+    def write_settings(self, settings: Settings) -> None:
+        """Those of a run that goes on, where they are not as before."""
+        self._write("settings.toml", settings.as_toml())
+
+    def stored_data(self) -> Any:
+        """What describes the data that the run was begun with; None if it was damaged."""
+        try:
+            return json.loads((self.path / "data.json").read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def start(self) -> Graph:
         """The network that the run started from."""
@@ -118,59 +160,3 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         write_files({self.path / name: text.encode()}, overwrite=True)
-
-
-def identity(graph: Graph, settings: Settings, circumstances: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same for a run to go on, and (``circumstances``) what should be."""
-    from .. import __version__
-
-    return {
-        "growc": __version__,
-        "net": fingerprint_of(graph),
-        "settings": settings.as_toml(),
-        "circumstances": circumstances,
-    }
-
-
-def require_same_settings(folder: RunFolder, stored: Settings, given: Settings) -> None:
-    """Raise :class:`GrowcError` naming every setting that a run was begun with another value of."""
-    changed = [
-        f"--{name.replace('_', '-')} was {_shown(getattr(stored, name))}, not "
-        f"{_shown(getattr(given, name))}"
-        for name in DEFAULTS
-        if getattr(stored, name) != getattr(given, name)
-    ]
-    if changed:
-        raise GrowcError(
-            f"{folder.path}: the run was begun with other settings: {'; '.join(changed)}",
-            help="leave out the options to go on as it was begun, or give another folder; "
-            f"{folder.path / 'last.arch'} can start a new run",
-        )
-
-
-def require_same_net(folder: RunFolder, stored: Graph, given: Graph, name: str) -> None:
-    """Raise :class:`GrowcError` if a file no longer has the network that a run was begun with."""
-    before, now = fingerprint_of(stored), fingerprint_of(given)
-    if before != now:
-        what = "network" if before["net"] != now["net"] else "network's weights"
-        raise GrowcError(
-            f"{name}: the {what} changed since the run in {folder.path} was begun",
-            help=f"`growc diff {folder.path / 'start.arch'} {name}` shows it; leave out {name} to "
-            "go on with the old one, or give another folder",
-        )
-
-
-def require_same_version(path: Path, stored: dict[str, Any]) -> None:
-    """Raise :class:`GrowcError` for a checkpoint of another version of growc."""
-    from .. import __version__
-
-    if stored.get("growc") != __version__:
-        raise GrowcError(
-            f"{path}: was written by growc {stored.get('growc')}, and this is growc {__version__}",
-            help="go on with that version, which gives the same result as an uninterrupted run; "
-            "or start a new run from last.arch beside it",
-        )
-
-
-def _shown(value: Any) -> str:
-    return f"`{value}`" if isinstance(value, str) else str(value)

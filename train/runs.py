@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..backends import to_torch
 from ..ir import Graph, GrowcError, initialize
@@ -15,17 +14,22 @@ from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
 from .data import Batches, DataSet, Normalization, open_data
 from .growth_steps import GROWTH_IMAGES
+from .identity import (
+    circumstances_of,
+    describe,
+    differences,
+    identity,
+    require_continuable,
+    require_same_data,
+    require_same_net,
+    require_same_run,
+    require_same_version,
+)
 from .loop import Loop
 from .observers import Beginning, Observer, Several, TensorBoard
 from .optimization import optimizer_of
 from .processes import Processes, joined
-from .run_folder import (
-    RunFolder,
-    identity,
-    require_same_net,
-    require_same_settings,
-    require_same_version,
-)
+from .run_folder import RunFolder
 from .schedule import parse_schedule, rehearse
 from .settings import EPOCHS, Settings
 
@@ -79,42 +83,52 @@ def train(
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
         data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
         settings = settings.resolved(len(data.train), epochs)
-        start, content = _start(graph, settings, where, resume, name)
-        _require_fitting(start, data)
         schedule = parse_schedule(settings.grow)
-        plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
         batches = _batches(data, settings, processes)
-        if not resume:
-            processes.wait()  # all have seen that there is no run yet
-            if processes.first:
-                where.create(start, settings, batches["train"].normalization)
-        state = _state(start, content, settings, where, processes)
-        circumstances = _circumstances(processes)
-        run = identity(start, settings, circumstances)
-        if not processes.first:
-            watching: Observer = Observer()
+        normalization = batches["train"].normalization
+        described = describe(data, normalization)
+        content = None
+        if resume:
+            start, content = _begun(graph, settings, where, described, name)
         else:
-            own = observer or Observer()
-            watching = Several(own, TensorBoard(where.path / "tensorboard")) if tensorboard else own
-        if workers is None:
-            # Files must be read and unpacked; what is in memory is a fraction of a millisecond.
-            workers = (os.cpu_count() or 1) if data.name == "folder" else 0
-        loop = Loop(
-            state, settings, data, batches, schedule, where, run, processes, watching, workers
-        )
-        beginning = Beginning(
-            settings,
-            data,
-            loop.graph,
-            tuple(zip(schedule, plan, strict=True)),
-            state.progress.update,
-            _differences(content, circumstances),
-        )
-        watching.began(beginning)
-        try:
-            return loop.run()
-        finally:
-            watching.close()
+            start = _new(graph, settings)
+        _require_fitting(start, data)
+        plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
+        processes.wait()  # all have seen whether there is a run
+        with where.locked() if processes.first else nullcontext():
+            if processes.first and not resume:
+                where.create(start, settings, normalization, described)
+            elif processes.first and settings != where.stored_settings():
+                where.write_settings(settings)
+            state = _state(start, content, settings, where, processes)
+            circumstances = circumstances_of(processes)
+            run = identity(start, settings, described, circumstances)
+            if not processes.first:
+                watching: Observer = Observer()
+            else:
+                own = observer or Observer()
+                curves = (TensorBoard(where.path / "tensorboard"),) if tensorboard else ()
+                watching = Several(own, *curves)
+            if workers is None:
+                # Files must be read and unpacked; what is in memory is a fraction of a millisecond.
+                workers = (os.cpu_count() or 1) if data.name == "folder" else 0
+            loop = Loop(
+                state, settings, data, batches, schedule, where, run, processes, watching, workers
+            )
+            before = content["identity"].get("circumstances", {}) if content is not None else {}
+            beginning = Beginning(
+                settings,
+                data,
+                loop.graph,
+                tuple(zip(schedule, plan, strict=True)),
+                state.progress.update,
+                differences(before, circumstances),
+            )
+            try:
+                watching.began(beginning)
+                return loop.run()
+            finally:
+                watching.close()
 
 
 def stored_settings(folder: str | Path) -> Settings:
@@ -124,32 +138,38 @@ def stored_settings(folder: str | Path) -> Settings:
     return where.stored_settings()
 
 
-def _start(
-    graph: Graph | None, settings: Settings, where: RunFolder, resume: bool, name: str
+def _new(graph: Graph | None, settings: Settings) -> Graph:
+    """The network that a new run starts from."""
+    if graph is None:
+        raise GrowcError("no network to train", help="give one, or resume a run")
+    start = graph.copy()
+    initialize(start, settings.seed)
+    return start
+
+
+def _begun(
+    graph: Graph | None,
+    settings: Settings,
+    where: RunFolder,
+    data: dict[str, Any],
+    name: str,
 ) -> tuple[Graph, dict[str, Any] | None]:
-    """The network at the run's beginning, and the checkpoint if there is one to go on from."""
-    if not resume:
-        if graph is None:
-            raise GrowcError("no network to train", help="give one, or resume a run")
-        start = graph.copy()
-        initialize(start, settings.seed)
-        return start, None
+    """The network that a run started from, and the checkpoint if there is one to go on from.
+
+    Raises :class:`GrowcError` for whatever is not as it was and must be.
+    """
     stored = where.start()
     if graph is not None:
-        given = graph.copy()
-        initialize(given, settings.seed)
-        require_same_net(where, stored, given, name)
-    require_same_settings(where, where.stored_settings(), settings)
-    if not where.checkpoint.exists():
-        return stored, None  # killed before the first one
-    content = checkpoint.read(where.checkpoint)
-    require_same_version(where.checkpoint, content["identity"])
-    wanted = identity(stored, settings, {})
-    if any(content["identity"].get(k) != wanted[k] for k in ("net", "settings")):
-        raise GrowcError(
-            f"{where.checkpoint}: is of another run than the files beside it",
-            help="put back the files of its run",
-        )
+        require_same_net(where, stored, _new(graph, settings), name)
+    content = None
+    progress, told = Progress(), where.stored_settings()
+    if where.checkpoint.exists():  # else it was killed before the first one
+        content = checkpoint.read(where.checkpoint)
+        require_same_version(where.checkpoint, content["identity"])
+        require_same_run(where.checkpoint, content["identity"], stored, told, where.stored_data())
+        progress = checkpoint.progress_of(where.checkpoint, content)
+    require_continuable(where, told, settings, progress)
+    require_same_data(where, where.stored_data(), data, settings.data)
     return stored, content
 
 
@@ -220,19 +240,3 @@ def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[st
         "test": Batches(data.test, normalization, **whole, **shared),  # type: ignore[arg-type]
         "growth": Batches(judge, normalization, batch_size=GROWTH_IMAGES, train=False),
     }
-
-
-def _circumstances(processes: Processes) -> dict[str, Any]:
-    """What a bitwise equal result also depends on."""
-    return {
-        "torch": str(torch.__version__),
-        "threads": torch.get_num_threads(),
-        "device": processes.device.type,
-        "processes": processes.ranks,
-    }
-
-
-def _differences(content: dict[str, Any] | None, now: dict[str, Any]) -> tuple[str, ...]:
-    stored = content["identity"].get("circumstances", {}) if content is not None else {}
-    changed = [k for k in now if k in stored and stored[k] != now[k]]
-    return tuple(f"{k} was {stored[k]}, now {now[k]}" for k in changed)

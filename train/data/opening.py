@@ -34,6 +34,8 @@ FORMS = [
 ]
 CIFAR_VALIDATION = 1_000
 LARGEST = 4096
+_OPTION = re.compile(r"\?(\w+)=([^/\\?]*)$")
+"""A path may have a question mark, too: only what looks like an option is one."""
 
 
 def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> DataSet:
@@ -84,6 +86,21 @@ def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> Dat
     )
 
 
+def absolute(spec: str) -> str:
+    """The same data set from any working directory. Raises as :func:`open_data` for its text."""
+    name, where, _ = _parsed(spec)
+    if where is None:
+        return spec
+    option = _OPTION.search(spec)
+    return f"{name}:{where.absolute()}{option.group() if option else ''}"
+
+
+def same_but_for_folder(one: str, other: str) -> bool:
+    """Whether two texts differ in the folder only."""
+    (a, _, size_a), (b, _, size_b) = _parsed(one), _parsed(other)
+    return (a, size_a) == (b, size_b)
+
+
 def _parsed(spec: str) -> tuple[str, Path | None, int]:
     """Name, folder and size of a text."""
     name, colon, rest = spec.partition(":")
@@ -98,8 +115,7 @@ def _parsed(spec: str) -> tuple[str, Path | None, int]:
                 "`digits` is in scikit-learn, and has no folder", help="write `digits`"
             )
         return name, None, 0
-    # A path may have a question mark, too: only what looks like an option is one.
-    option = re.search(r"\?(\w+)=([^/\\?]*)$", rest)
+    option = _OPTION.search(rest)
     where = rest[: option.start()] if option else rest
     if not where:
         raise GrowcError(
