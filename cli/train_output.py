@@ -46,6 +46,9 @@ class Talking(Observer):
             f"of {settings.batch_size}; loss and accuracy are of the {judged}"
         )
         for step, after in beginning.plan:
+            if after is None:
+                click.echo(f"{step}")
+                continue
             then = f"{after.parameter_count():,} parameters"
             click.echo(f"{step}" + (f" → {then}" if step.update >= update else " (done)"))
         if update:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from ..ir import Diagnostic, GrowcError, Source, Span
-from ..ir.attributes import BadArgument, Optional, Patterns
+from ..ir.attributes import Attributed, BadArgument, Optional, Patterns
 from ..ir.diagnostics import did_you_mean
 from .base import PASSES, Pass
+
+Configured = TypeVar("Configured", bound=Attributed)
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?(?=[\s,\]}]|\Z)")
@@ -36,7 +39,16 @@ def parse_within(source: Source, start: int) -> tuple[list[Pass], int]:
     return reader.passes(), reader.at
 
 
-def _takes_patterns(cls: type[Pass], option: str) -> bool:
+def parse_one(
+    source: Source, start: int, known: Mapping[str, type[Configured]], noun: str
+) -> tuple[Configured, int]:
+    """Something with options that is written as a pass is, ``name{option=value}``, but is one of
+    ``known``; and where it ends. Raises :class:`GrowcError` as :func:`parse_pipeline`."""
+    reader = _Reader(source, start)
+    return reader.one(known, noun), reader.at
+
+
+def _takes_patterns(cls: type[Attributed], option: str) -> bool:
     kinds = [a.kind for a in cls.attributes if a.name == option]
     return any(isinstance(k.kind if isinstance(k, Optional) else k, Patterns) for k in kinds)
 
@@ -59,14 +71,16 @@ class _Reader:
         return passes
 
     def one_pass(self) -> Pass:
-        start, name = self._match(_NAME, "a pass's name is missing here")
-        cls = PASSES.get(name)
+        return self.one(PASSES, "pass")
+
+    def one(self, known: Mapping[str, type[Configured]], noun: str) -> Configured:
+        start, name = self._match(_NAME, f"a {noun}'s name is missing here")
+        cls = known.get(name)
         if cls is None:
-            known = ", ".join(PASSES)
             self._fail(
-                f"no pass is called `{name}`",
+                f"no {noun} is called `{name}`",
                 start,
-                did_you_mean(name, PASSES) or f"passes: {known}",
+                did_you_mean(name, known) or f"{noun}es: {', '.join(known)}",
             )
         places: dict[str, int] = {}
         options: dict[str, Any] = {}

@@ -291,8 +291,8 @@ def new_weight(
     fan_in = math.prod(shape[1:])
     if init == "match" or (init == "auto" and beside is not None):
         assert beside is not None
-        # A layer of equal numbers has no spread to follow, and zeros would never learn.
-        spread = float(beside.std()) or math.sqrt(2.0 / fan_in)
+        # A layer of equal numbers, or of none, has no spread to follow, and zeros would never learn.
+        spread = (beside.size and float(beside.std())) or math.sqrt(2.0 / fan_in)
         return draw(Init("normal", spread), shape, rng)
     if init == "torch":
         return draw(fan_in_uniform(fan_in), shape, rng)

@@ -47,8 +47,12 @@ def take(
     settings: Settings,
     judged: tuple[Tensor, Tensor],
     loss_of: Loss,
+    *,
+    together: bool = False,
 ) -> Taken:
     """Take a growth step. ``state`` is left as it is, but shares tensors with what is returned.
+
+    With ``together`` the step is proved from end to end only, not pass by pass.
 
     ``judged`` are the images and labels whose loss must not move. Raises :class:`GrowcError` if a
     pass does not apply, or does not keep what it claims.
@@ -73,6 +77,7 @@ def take(
                 verify=settings.verify,
                 scale_lr=settings.scale_lr,
                 scale_weight_decay=settings.scale_weight_decay,
+                together=together,
             )
             on_device(growth.model, device)
     except GrowcError as error:

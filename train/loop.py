@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -23,7 +23,8 @@ from .optimization import autocast, loss_of, set_rate
 from .prefetching import in_order
 from .processes import Processes
 from .run_folder import RunFolder
-from .schedule import GrowthStep
+from .schedule import GrowthStep, Repeated, Schedule, seed_of
+from .searching import Look
 from .settings import Settings
 
 LOOK_EVERY = 20
@@ -42,7 +43,7 @@ class Loop:
         settings: Settings,
         data: DataSet,
         batches: dict[str, Batches],
-        schedule: Sequence[GrowthStep],
+        schedule: Schedule,
         folder: RunFolder,
         identity: dict[str, Any],
         processes: Processes,
@@ -50,7 +51,15 @@ class Loop:
         workers: int,
     ) -> None:
         self.state, self.settings, self.data, self.batches = state, settings, data, batches
-        self.schedule = {step.update: (i, step) for i, step in enumerate(schedule)}
+        self.schedule: dict[int, tuple[int, GrowthStep | Repeated]] = {
+            update: (i, step)
+            for j, step in enumerate(schedule)
+            for i, update in (
+                enumerate(step.times(settings.updates))
+                if isinstance(step, Repeated)
+                else [(j, step.update)]
+            )
+        }
         self.folder, self.identity = folder, identity
         self.processes, self.observer, self.workers = processes, observer, workers
         self.loss_of = loss_of(settings)
@@ -231,14 +240,22 @@ class Loop:
 
     # ---- growth
 
-    def _grow(self, index: int, step: GrowthStep) -> None:
+    def _grow(self, index: int, step: GrowthStep | Repeated) -> None:
         self._pause()
         self._require_finite()
         state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        images, labels = self.batches["growth"].batch(0)
-        judged = images.to(self.processes.device), labels.to(self.processes.device)
-        taken = take(step, index, state, self.settings, judged, self.loss_of)
+        start, notes = time.perf_counter(), {}
+        searched = isinstance(step, Repeated)
+        if isinstance(step, Repeated):
+            choice = step.search.choose(self._look_of(index, step))
+            step, notes = GrowthStep(progress.update, choice.passes, step.span), choice.notes
+            notes = {**notes, "seconds": round(time.perf_counter() - start, 4)}
+        judged = self._on_device(self.batches["growth"].batch(0))
+        taken = take(step, index, state, self.settings, judged, self.loss_of, together=searched)
+        if searched:
+            taken.entry["search"] = notes
+            progress.seconds += notes["seconds"]
         if taken.growth is not None:
             assert taken.growth.optimizer is not None
             state.optimizer = taken.growth.optimizer
@@ -251,6 +268,27 @@ class Loop:
             self.folder.write_growth(progress.growths, compiled)
             self.observer.grew(taken.entry)
         self._since = time.perf_counter()
+
+    def _look_of(self, index: int, step: Repeated) -> Look:
+        """What a search sees now."""
+        update, settings, processes = self.state.progress.update, self.settings, self.processes
+        train = self.batches["train"]
+        return Look(
+            graph=graph_of(self.state.model),
+            index=index,
+            left=len(step.times(settings.updates)) - index,
+            seed=seed_of(settings.seed, index),
+            rate=set_rate(self.state.optimizer, settings, update),
+            batches=lambda n: [self._on_device(train.batch(update + i)) for i in range(n)],
+            loss_of=self.loss_of,
+            total=processes.total,
+            processes=processes.ranks,
+            device=processes.device,
+        )
+
+    def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        return images.to(self.processes.device), labels.to(self.processes.device)
 
     # ---- the end
 

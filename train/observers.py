@@ -10,7 +10,7 @@ from typing import Any
 
 from ..ir import Graph, GrowcError
 from .data import DataSet
-from .schedule import GrowthStep
+from .schedule import GrowthStep, Repeated
 from .settings import Settings
 
 
@@ -22,8 +22,9 @@ class Beginning:
     data: DataSet
     graph: Graph
     """The network of now."""
-    plan: tuple[tuple[GrowthStep, Graph], ...]
-    """The growth steps, and the networks (with today's weights) that they lead to."""
+    plan: tuple[tuple[GrowthStep | Repeated, Graph | None], ...]
+    """The growth steps, and the networks (with today's weights) that they lead to; a search leads
+    nobody knows where."""
     update: int
     """The number of the next update, counted from 0; above 0 if the run was resumed."""
     differences: tuple[str, ...]

@@ -10,10 +10,12 @@ from typing import Any
 from ..compiler import run
 from ..ir import Diagnostic, Graph, GrowcError, Source, Span, initialize
 from ..passes import NothingToDo, Pass
-from ..passes.pipeline import parse_within
+from ..passes.pipeline import parse_one, parse_within
+from .searching import SEARCHES, Search
 
 _SPACE = re.compile(r"\s*")
 _AT = re.compile(r"at\s+([0-9_]+)\s*:\s*")
+_EVERY = re.compile(r"every\s+([0-9_]+)\s*(?:until\s+([0-9_]+)\s*)?:\s*")
 _SHAPE = "a growth step is `at UPDATE: PASSES`, as in `at 1500: r2wider{filters=16}, r2deeper`"
 
 
@@ -34,14 +36,45 @@ class GrowthStep:
         return f"at {self.update}: {self.pipeline}"
 
 
-def parse_schedule(text: str, name: str = "--grow") -> tuple[GrowthStep, ...]:
-    """The steps of a growth schedule, separated by semicolons, in the order of their updates.
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A search that is asked every so many updates, until (and with) one of them."""
+
+    every: int
+    until: int | None
+    search: Search
+    span: Span = field(compare=False)
+
+    @property
+    def update(self) -> int:
+        """When it is asked first."""
+        return self.every
+
+    def times(self, updates: int) -> range:
+        """The updates after which it is asked, of a run of so many."""
+        last = updates - 1 if self.until is None else min(self.until, updates - 1)
+        return range(self.every, last + 1, self.every)
+
+    def __str__(self) -> str:
+        until = "" if self.until is None else f" until {self.until}"
+        return f"every {self.every}{until}: {self.search}"
+
+
+Schedule = tuple[GrowthStep | Repeated, ...]
+"""Steps that are known, or one search."""
+
+
+def parse_schedule(text: str, name: str = "--grow") -> Schedule:
+    """The steps of a growth schedule, separated by semicolons, in the order of their updates; or
+    ``every 500 until 4000: SEARCH``, alone.
 
     Raises :class:`GrowcError` with the place in ``text`` of what is not one.
     """
     source = Source(name, text)
-    steps: list[GrowthStep] = []
+    steps: list[GrowthStep | Repeated] = []
     at = _skip(text, 0)
+    if (match := _EVERY.match(text, at)) is not None:
+        return (_repeated(source, match),)
     while at < len(text):
         match = _AT.match(text, at)
         if match is None:
@@ -65,20 +98,35 @@ def parse_schedule(text: str, name: str = "--grow") -> tuple[GrowthStep, ...]:
     return tuple(steps)
 
 
+def _repeated(source: Source, match: re.Match[str]) -> Repeated:
+    every = int(match.group(1))
+    until = int(match.group(2)) if match.group(2) else None
+    if not every:
+        raise _mistake(source, match.start(1), "a search is asked every 1 update at least", None)
+    if until is not None and until < every:
+        raise _mistake(
+            source, match.start(2), f"the search is first asked at {every}, after {until}", None
+        )
+    search, end = parse_one(source, match.end(), SEARCHES, "search")
+    if end < len(source.text):
+        raise _mistake(source, end, "a search stands alone: nothing can follow it", None)
+    return Repeated(every, until, search, Span(source, match.start(), end))
+
+
 def seed_of(seed: int, index: int) -> int:
     """The seed of growth step ``index``: another one for each, as two may do the same."""
     return seed + 1 + index
 
 
-def rehearse(graph: Graph, steps: Sequence[GrowthStep], *, seed: int, updates: int) -> list[Graph]:
-    """The network after each step, with the weights that it has now.
+def rehearse(graph: Graph, steps: Schedule, *, seed: int, updates: int) -> list[Graph | None]:
+    """The network after each step, with the weights that it has now; None for a search.
 
     Nothing is proved or trained: this finds out, before the first update, what would stop a run
     after hours. That a pass which looks at weights finds nothing to do in those of now is fine.
     Raises :class:`GrowcError` at the step that is after the end of the run, or that cannot be
     applied.
     """
-    found = []
+    found: list[Graph | None] = []
     at = graph.copy()
     initialize(at, seed)
     for index, step in enumerate(steps):
@@ -90,6 +138,12 @@ def rehearse(graph: Graph, steps: Sequence[GrowthStep], *, seed: int, updates: i
                     f"train for longer, or grow at {updates - 1} at the latest",
                 )
             )
+        if isinstance(step, Repeated):
+            why_not = step.search.check(at)
+            if why_not is not None:
+                raise GrowcError(Diagnostic(why_not, step.span))
+            found.append(None)
+            continue
         try:
             at = doable(at, step.passes, seed_of(seed, index), strict=True).graph
         except GrowcError as error:
@@ -162,7 +216,7 @@ def _skip(text: str, at: int) -> int:
     return match.end()
 
 
-def _mistake(source: Source, at: int, message: str, help: str) -> GrowcError:
+def _mistake(source: Source, at: int, message: str, help: str | None) -> GrowcError:
     word = re.compile(r"\w+|.", re.DOTALL).match(source.text, at)
     end = word.end() if word else at + 1
     return GrowcError(Diagnostic(message, Span(source, at, end), help))

@@ -1,0 +1,1 @@
+"""Searches: architectures that are found while they are trained."""

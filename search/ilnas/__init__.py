@@ -1,0 +1,6 @@
+"""Intra-layer neural architecture search (ILNAS)."""
+
+from .algorithm import Ilnas
+from .template import baseline
+
+__all__ = ["Ilnas", "baseline"]

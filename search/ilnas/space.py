@@ -1,0 +1,270 @@
+"""What an expansion may add to a network (ILNAS sections 3.2 and 4.1).
+
+The *scaffold* is the network with every candidate in it, at weight zero: placeholder nodes, new
+layers, connections from earlier nodes. It is made by the same passes as the expansion that follows,
+so it computes the same function, and a candidate's gradient in it is ∂L/∂(α_i W_i) at zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir import Graph
+from ...ir.ops import Conv, Linear
+from ...ir.weights import Mask, generator
+from ...passes import Pass, Place
+from ...passes.chains import Chains
+from ...passes.new_connection import NewConnection
+from ...passes.new_layer import NewLayer
+from ...passes.new_node import NewNode
+from ...passes.widening import is_layer, width_of
+
+MAX_CONVS = 64
+"""How many convolutions may stand one after the other (ILNAS section 5)."""
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Space:
+    """How much an expansion may choose from."""
+
+    nodes: int = 8
+    """Placeholder nodes for each layer."""
+    sources: bool = True
+    """Whether each layer may be connected with one more earlier node of its stage."""
+    layers: int = 1
+    """New layers behind ReLUs."""
+    kernel: int = 3
+    """Window of new convolutions."""
+    max_candidates: int = 20_000_000
+    """Missing connections in all: with their two gradients, 12 bytes each. Sources, then
+    placeholders, are left out until there are no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """A new node or layer, whose own parameters come with the first connection that needs it."""
+
+    cost: int
+    addition: NewNode | NewLayer
+    """The pass that adds it, and others like it."""
+    number: int
+    """Which of the placeholder nodes of that pass it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The missing connections of one parameter of the scaffold."""
+
+    layer: str
+    key: str
+    missing: Mask
+    """[out, in, …]: which of its numbers are candidates."""
+    openers: NDArray[np.intp]
+    """Of each input channel: the number of the opener that it needs, or -1."""
+    addition: NewConnection | None
+    """The pass that adds the layer, where that connects a source."""
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """A network with candidates, and what they are."""
+
+    start: Graph
+    graph: Graph
+    openers: tuple[Opener, ...]
+    fields: tuple[Field, ...]
+    additions: tuple[Pass, ...]
+    """The passes that made it."""
+    nodes: dict[str, NewNode] = field(default_factory=dict)
+    """What gave a layer its placeholders."""
+    layers: dict[NewLayer, str] = field(default_factory=dict)
+    """The layer that a pass added."""
+
+    @property
+    def candidates(self) -> int:
+        """How many connections there are to choose from."""
+        return sum(int(f.missing.sum()) for f in self.fields)
+
+
+def scaffold(graph: Graph, space: Space, seed: int) -> Scaffold:
+    """The network with all that ``space`` allows to add to it, some of it drawn by ``seed``."""
+    smaller = space
+    while True:
+        made = _Builder(graph, smaller, seed).build()
+        if made.candidates <= space.max_candidates:
+            return made
+        if smaller.sources:
+            smaller = replace(smaller, sources=False)
+        elif smaller.nodes:
+            smaller = replace(smaller, nodes=smaller.nodes // 2)
+        elif smaller.layers:
+            smaller = replace(smaller, layers=smaller.layers - 1)
+        else:
+            return made  # what is missing in the network itself
+
+
+class _Builder:
+    """Makes one scaffold."""
+
+    def __init__(self, graph: Graph, space: Space, seed: int) -> None:
+        self.start, self.space, self.seed = graph, space, seed
+        self.graph = graph
+        self.additions: list[Pass] = []
+        self.openers: list[Opener] = []
+        self.first: dict[str, int] = {}
+        """The opener of a new layer, by the layer's name."""
+        self.feeding: dict[str, tuple[int, int, int]] = {}
+        """Of a node with placeholders among its channels: the first one's opener, the number of
+        channels without them, and how many channels stand for one."""
+        self.nodes: dict[str, NewNode] = {}
+        self.places: set[str] = set()
+        """The ReLUs that new layers were put behind."""
+        self.beside: dict[str, NewConnection] = {}
+
+    def build(self) -> Scaffold:
+        self._add_layers()
+        self._add_nodes()
+        self._add_sources()
+        fields = tuple(self._fields())
+        openers, additions = tuple(self.openers), tuple(self.additions)
+        layers = {
+            addition: name
+            for name, i in self.first.items()
+            if isinstance(addition := self.openers[i].addition, NewLayer)
+        }
+        return Scaffold(self.start, self.graph, openers, fields, additions, self.nodes, layers)
+
+    def _apply(self, addition: Pass) -> Graph:
+        """Apply a pass; the network before it."""
+        before = self.graph
+        self.graph = addition(before, seed=self.seed).graph
+        self.additions.append(addition)
+        return before
+
+    @staticmethod
+    def _layers(graph: Graph) -> Iterable[tuple[str, str]]:
+        """The layers that may get connections, and what each reads."""
+        for node in graph:
+            grouped = getattr(node.op, "groups", 1) > 1
+            if is_layer(node.op) and not grouped and not graph.is_tied(node.name):
+                yield node.name, node.operands[0]
+
+    # ---- new layers
+
+    def _add_layers(self) -> None:
+        if not self.space.layers:
+            return
+        depth = conv_depth(self.graph)
+        wanted = NewLayer(kernel=self.space.kernel)
+        places = [p for p in wanted.find(self.graph).main if isinstance(p, Place)]
+        order = generator(self.seed, "new layers").permutation(len(places))
+        for place in [places[i] for i in order][: self.space.layers]:
+            conv = isinstance(getattr(place, "layer", None), Conv)
+            if conv and depth >= MAX_CONVS:
+                continue
+            depth += conv
+            self.places.add(place.name)
+            addition = replace(wanted, at=(place.name,))
+            before = self._apply(addition)
+            for name, _ in list(self._layers(self.graph)):
+                if name not in before:
+                    self.first[name] = len(self.openers)
+                    cost = self.graph.parameter_count() - before.parameter_count()
+                    self.openers.append(Opener(cost, addition, 0))
+
+    # ---- placeholder nodes
+
+    def _add_nodes(self) -> None:
+        if not self.space.nodes:
+            return
+        before = self.graph
+        for place in reversed(NewNode(count=self.space.nodes).find(before).main):
+            # From the last layer on: a new node reads no other new one, in the expansion neither.
+            assert isinstance(place, Chains)
+            ((chain, _),) = place.chains
+            count = self.space.nodes
+            behind = any(name in self.first for name in (*chain.producers, *chain.consumers))
+            taken = any(name in self.nodes for name in chain.producers)
+            if behind or taken:
+                continue  # nothing reads a new layer yet but what it was put before
+            addition = NewNode(at=(chain.producer,), count=count)
+            smaller = self._apply(addition)
+            cost = (self.graph.parameter_count() - smaller.parameter_count()) // count
+            opener = len(self.openers)
+            self.openers += [Opener(cost, addition, i) for i in range(count)]
+            self.nodes.update(dict.fromkeys(chain.producers, addition))
+            for name in chain.widened:
+                width = before.node(name).type.shape[chain.axis[name]]
+                self.feeding[name] = opener, width, chain.repeat[name]
+
+    # ---- connections from earlier nodes
+
+    def _add_sources(self) -> None:
+        if not self.space.sources:
+            return
+        # Not those that a new layer adds, or that a layer will read again without it.
+        read = dict.fromkeys(
+            source
+            for _, source in self._layers(self.graph)
+            if source in self.start and source not in self.places
+        )
+        possible: dict[str, list[str]] = {}
+        for source in read:
+            for place in NewConnection(source=source, indices=()).find(self.graph).main:
+                if isinstance(place, Place) and place.name not in self.first:
+                    possible.setdefault(place.name, []).append(source)
+        for name, sources in possible.items():
+            drawn = int(generator(self.seed, "sources", name).integers(len(sources)))
+            addition = NewConnection(at=(name,), source=sources[drawn], indices=())
+            found = addition.find(self.graph).main
+            if not any(p.name == name for p in found if isinstance(p, Place)):
+                continue  # another new connection leads the other way now
+            before = self._apply(addition)
+            for node in self.graph:
+                if node.name in before:
+                    continue
+                if is_layer(node.op):
+                    self.beside[node.name] = addition
+                elif name in self.feeding:  # the sum, which is read instead of the layer
+                    self.feeding[node.name] = self.feeding[name]
+
+    # ---- what is missing
+
+    def _fields(self) -> Iterable[Field]:
+        for name, source in self._layers(self.graph):
+            node = self.graph.node(name)
+            assert isinstance(node.op, (Conv, Linear))
+            of = self._beside_of(name)
+            rows = width_of(node.op) - (self.nodes[of].count if of in self.nodes else 0)
+            for key, _ in self.graph.params_of(name):
+                missing = ~self.graph.weights.mask(key)
+                missing[rows:] = False  # of placeholders, which have theirs
+                openers = np.full(missing.shape[1] if missing.ndim > 1 else 1, -1, np.intp)
+                if missing.ndim > 1 and source in self.feeding:
+                    opener, width, repeat = self.feeding[source]
+                    new = (np.arange(width, len(openers)) - width) // repeat
+                    openers[width:] = opener + new
+                if name in self.first:
+                    openers[:] = self.first[name]
+                if missing.any():
+                    yield Field(name, key, missing, openers, self.beside.get(name))
+
+    def _beside_of(self, name: str) -> str:
+        """The layer whose placeholders are also rows of this one."""
+        addition = self.beside.get(name)
+        return name if addition is None else addition.at[0]
+
+
+def conv_depth(graph: Graph) -> int:
+    """How many convolutions the longest way through a network has."""
+    depth: dict[str, int] = {}
+    for node in graph:
+        before = max((depth[name] for name in node.operands), default=0)
+        depth[node.name] = before + isinstance(node.op, Conv)
+    return max(depth.values(), default=0)

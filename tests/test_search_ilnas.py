@@ -1,0 +1,315 @@
+"""ILNAS: what may be added, what is chosen, and that the choice becomes what it said."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+import growc
+from growc import GrowcError, check_invariants, loads, testing
+from growc.compiler import run
+from growc.search.ilnas import Ilnas, baseline
+from growc.search.ilnas.choosing import (
+    GRANULARITIES,
+    best,
+    entries,
+    price_of,
+    scores,
+    units_of,
+)
+from growc.search.ilnas.expansion import pipeline_of
+from growc.search.ilnas.scoring import Hypernet
+from growc.search.ilnas.space import MAX_CONVS, Space, conv_depth, scaffold
+from growc.train.searching import Look
+
+torch.set_num_threads(1)
+
+SLOW = settings(deadline=None, max_examples=max(10, settings.default.max_examples // 2))
+
+IMAGES = """net n {
+    input x: f32[2, 6, 6]
+    a = x -> conv2d(4, bias=false) -> batch_norm -> relu
+    b = a -> conv2d(3) -> batch_norm -> relu
+    c = b -> conv2d(4) -> relu -> max_pool2d(2)
+    output y = c -> flatten -> linear(5) -> relu -> linear(3)
+}"""
+
+
+def images():
+    graph = loads(IMAGES)
+    growc.initialize(graph)
+    return graph
+
+
+def expanded(made, units, taken, seed):
+    """The network with the units, proved as a whole."""
+    compiled = run(made.start, pipeline_of(made, entries(made, units, taken), seed), together=True)
+    assert compiled.whole.verdict == "proved"
+    assert compiled.modes == ("eval", "train")
+    check_invariants(compiled.graph)
+    return compiled.graph
+
+
+# ---- any network
+
+
+@SLOW
+@given(data=st.data())
+def test_any_sequence_of_expansions_is_proved_and_counts_what_it_adds(data):
+    graph = data.draw(testing.masked_networks(steps=3) | testing.residual_networks(steps=2))
+    for seed in range(data.draw(st.integers(1, 3))):
+        space = Space(
+            nodes=data.draw(st.integers(0, 3)),
+            sources=data.draw(st.booleans()),
+            layers=data.draw(st.integers(0, 2)),
+        )
+        made = scaffold(graph, space, seed)
+        units = units_of(made, data.draw(st.sampled_from(GRANULARITIES)))
+        assert int(units.size.sum()) == made.candidates
+        limit = data.draw(st.integers(0, 200))
+        score = np.random.default_rng(seed).random(len(units.size)) + 1
+        taken = best(made, units, score, limit)
+        price = price_of(made, units, taken)
+        assert price <= limit
+        assume(taken.any())
+        grown = expanded(made, units, taken, seed)
+        assert grown.parameter_count() == graph.parameter_count() + price
+        graph = grown
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_added_is_what_the_gradients_were_of(granularity, seed):
+    """The connections that the pipeline adds have the gradients that the scaffold's had."""
+    graph = images()
+    x, y = torch.randn(8, 2, 6, 6), torch.arange(8) % 3
+    for step in range(2):  # the second time, layers have masks and connections beside them
+        made = scaffold(graph, Space(nodes=3, layers=2), seed)
+        gradients = Hypernet(made, torch.device("cpu")).gradients([(x, y)], F.cross_entropy)
+        units = units_of(made, granularity)
+        score = np.random.default_rng(seed + step).random(len(units.size)) + 1
+        taken = best(made, units, score, 150)
+        chosen = entries(made, units, taken)
+        grown = expanded(made, units, taken, seed)
+        after = _gradients(grown, x, y)
+        compared = 0
+        for key, mask in chosen.items():
+            if key not in grown.weights:
+                continue  # what is new has another number in its name if some is not kept
+            new = grown.weights.mask(key) & (grown.weights[key] == 0)
+            rows = np.where(mask.any(axis=tuple(range(1, mask.ndim))))[0]
+            wanted = np.sort(gradients[key][mask])
+            found = np.sort(after[key][: rows.max() + 1][new[: rows.max() + 1]])
+            if "new_layer" not in key and not _had_zeros(graph, key):
+                np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+                compared += len(wanted)
+        assert compared or granularity == "layer"
+        graph = _shaken(grown)
+
+
+def _had_zeros(graph, key):
+    """Whether a parameter had zeros that are no missing connections."""
+    return key in graph.weights and bool(
+        (graph.weights.mask(key) & (graph.weights[key] == 0)).any()
+    )
+
+
+def _gradients(graph, x, y):
+    dense = graph.copy()
+    dense.weights.masks.clear()
+    model = growc.to_torch(dense).train()
+    F.cross_entropy(model(x), y).backward()
+    return {k: p.grad.double().numpy() for k, p in model.named_parameters()}
+
+
+def _shaken(graph):
+    """The network with other weights where it has connections."""
+    other = graph.copy()
+    rng = np.random.default_rng(0)
+    for key, spec in graph.parameters().items():
+        if spec.role in ("weight", "bias"):
+            moved = graph.weights[key] + rng.normal(0, 0.1, spec.shape).astype(np.float32)
+            mask = graph.weights.mask(key)
+            other.weights.put(key, np.where(mask, moved, np.float32(0)), mask)
+    return other
+
+
+# ---- the selection is the paper's
+
+
+def test_the_choice_is_that_of_brute_force():
+    """Each derivative by finite differences, each step and each ranking by hand."""
+    graph = loads("net n { input x: f32[4]\n y = x -> linear(5) as a -> relu -> linear(4) as b "
+                  "-> relu\n output z = y -> linear(3) as c }")  # fmt: skip
+    growc.initialize(graph, 1)
+    rng = np.random.default_rng(3)
+    for key in ("a.weight", "b.weight", "c.weight"):
+        mask = rng.random(graph.weights[key].shape) < 0.5
+        graph.weights.put(key, np.where(mask, graph.weights[key], np.float32(0)), mask)
+    x, y = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 3
+    rate, m, n = 3.0, 4, 8
+    search = Ilnas(max_params=1000, arch_lr=m / graph.parameter_count(), granularity="weight",
+                   ratio=n / m, nodes=0, sources=False, layers=0)  # fmt: skip
+    look = Look(graph=graph, index=0, left=1, seed=0, rate=rate, batches=lambda k: [(x, y)] * k,
+                loss_of=F.cross_entropy, total=lambda t: t, processes=1,
+                device=torch.device("cpu"))  # fmt: skip
+    choice = search.choose(look)
+    grown = run(graph, choice.passes).graph
+    found = {
+        (key, tuple(i))
+        for key in graph.weights.masks
+        for i in np.argwhere(grown.weights.mask(key) & ~graph.weights.masks[key])
+    }
+
+    keys = ("a.weight", "a.bias", "b.weight", "b.bias", "c.weight", "c.bias")
+    start = {k: graph.weights[k].astype(np.float64) for k in keys}
+    masks = {k: graph.weights.mask(k) for k in keys}
+
+    def loss(w):
+        h = x.double().numpy()
+        for name in "abc":
+            h = h @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+            h = h if name == "c" else np.maximum(h, 0)
+        return float(F.cross_entropy(torch.from_numpy(h), y))
+
+    def slope(w, key, i, eps=1e-6):
+        sides = []
+        for sign in (1, -1):
+            moved = {k: v.copy() for k, v in w.items()}
+            moved[key][i] += sign * eps
+            sides.append(loss(moved))
+        return (sides[0] - sides[1]) / (2 * eps)
+
+    places = [(k, i) for k in keys for i in np.ndindex(start[k].shape)]
+    missing = [(k, i) for k, i in places if not masks[k][i]]
+    first = {p: slope(start, *p) for p in places}
+    candidates = sorted(missing, key=lambda p: -abs(first[p]))[:n]
+    moved = {k: v.copy() for k, v in start.items()}
+    for k, i in places:
+        if masks[k][i] or (k, i) in candidates:
+            moved[k][i] -= rate * first[k, i]
+    both = {p: first[p] + slope(moved, *p) for p in candidates}
+    wanted = sorted(candidates, key=lambda p: -abs(both[p]))[:m]
+    assert found == set(wanted)
+    assert set(wanted) != set(candidates[:m])  # the second gradient made a difference
+    assert choice.notes["candidates"] == len(missing)
+    assert choice.notes["hyperarchitecture"] == n
+    assert choice.notes["added"] == m
+
+
+def test_what_opens_a_node_or_a_layer_pays_for_it():
+    made = scaffold(images(), Space(nodes=2, sources=False, layers=0), 0)
+    units = units_of(made, "weight")
+    (node,) = {o for o in made.openers if o.addition.at == ("b.conv2d",) and o.number == 1}
+    assert node.cost == 4 * 9 + 1 + 2  # incoming weights, bias, the batch norm's two
+    number = made.openers.index(node)
+    mine = np.flatnonzero(units.opener == number)
+    score = np.zeros(len(units.size))
+    score[mine[:3]] = [3, 2, 1]
+    assert price_of(made, units, best(made, units, score, 1000)) == node.cost + 3
+    assert best(made, units, score, node.cost + 2).nonzero()[0].tolist() == mine[:2].tolist()
+    assert not best(made, units, score, node.cost).any()
+
+
+def test_a_unit_that_does_not_fit_is_passed_over():
+    made = scaffold(images(), Space(nodes=2, sources=False, layers=0), 0)
+    units = units_of(made, "weight")
+    score = np.linspace(2, 1, len(units.size))
+    costs = {o.cost for o in made.openers}
+    limit = min(costs)  # no placeholder's connection fits
+    taken = best(made, units, score, limit)
+    assert not taken.any()  # dense layers have nothing else missing
+    taken = best(made, units, score, max(costs) + 5)
+    assert 0 < price_of(made, units, taken) <= max(costs) + 5
+
+
+def test_scores_are_the_root_of_the_mean_square():
+    made = scaffold(images(), Space(nodes=1, sources=True, layers=0), 0)
+    rng = np.random.default_rng(0)
+    gradients = {f.key: rng.normal(size=f.missing.shape) for f in made.fields}
+    for granularity in GRANULARITIES:
+        units = units_of(made, granularity)
+        score = scores(made, units, gradients)
+        for i in range(0, len(units.size), 7):
+            one = np.zeros(len(units.size), bool)
+            one[i] = True
+            ((key, mask),) = entries(made, units, one).items()
+            assert mask.sum() == units.size[i]
+            assert score[i] == pytest.approx(np.sqrt((gradients[key][mask] ** 2).mean()))
+
+
+# ---- how much
+
+
+def test_the_rate_reaches_the_largest_size_in_the_expansions_there_are():
+    for decay, total in itertools.product((1.0, 0.9), (1, 3, 10)):
+        search = Ilnas(max_params=5000, decay=decay)
+        count, added = 1000, []
+        for index in range(total):
+            added.append(search.additions(count, index, total - index))
+            count += added[-1]
+        assert count == 5000
+        if decay < 1 and total > 1:
+            rates = np.array(added) / (5000 - np.cumsum(added[::-1])[::-1])
+            np.testing.assert_allclose(rates[1:] / rates[:-1], decay, rtol=0.02)
+
+
+def test_a_given_rate_falls_and_never_passes_the_budget():
+    search = Ilnas(max_params=1300, arch_lr=0.1, decay=0.5)
+    assert [search.additions(1000, i, 9) for i in range(3)] == [100, 50, 25]
+    assert search.additions(1290, 0, 9) == 10
+    assert search.additions(1300, 0, 9) == 0
+
+
+def test_a_network_that_is_too_large_is_refused():
+    assert Ilnas(max_params=10).check(images()) == (
+        f"the network has {images().parameter_count()} parameters already, and max_params is 10"
+    )
+
+
+# ---- limits
+
+
+def test_candidates_are_bounded():
+    graph = images()
+    whole = scaffold(graph, Space(nodes=8), 0).candidates
+    for limit in (whole, whole // 2, whole // 8, 1):
+        made = scaffold(graph, Space(nodes=8, max_candidates=limit), 0)
+        assert made.candidates <= limit
+
+
+def test_no_more_than_64_convolutions():
+    layers = " ".join("-> conv2d(2) -> relu" for _ in range(MAX_CONVS - 1))
+    graph = loads(f"net n {{ input x: f32[2, 4, 4]\noutput y = x {layers} -> flatten "
+                  "-> linear(2) }")  # fmt: skip
+    growc.initialize(graph)
+    made = scaffold(graph, Space(nodes=0, sources=False, layers=5), 0)
+    assert conv_depth(made.graph) == MAX_CONVS
+
+
+# ---- the template
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_baseline_is_as_large_as_asked_and_irregular(seed):
+    graph = baseline((3, 32, 32), 10, 50_000, seed)
+    assert 42_000 < graph.parameter_count() <= 50_000
+    assert graph.weights.masks
+    for mask in graph.weights.masks.values():
+        kernels = mask.any(axis=(2, 3))
+        assert (kernels == mask.all(axis=(2, 3))).all()
+        assert kernels.any(axis=0).all()
+        assert kernels.any(axis=1).all()
+    assert not baseline((3, 32, 32), 10, 50_000, seed, dense=True).weights.masks
+    assert growc.loads(growc.dumps(graph)).order() == graph.order()
+
+
+def test_a_baseline_that_cannot_be():
+    with pytest.raises(GrowcError, match="has [0-9]+ parameters, more than 20"):
+        baseline((1, 28, 28), 10, 20, 0)
+    with pytest.raises(GrowcError, match="the template halves images 3 times"):
+        baseline((64,), 10, 5000, 0)
