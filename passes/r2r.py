@@ -291,7 +291,7 @@ def new_weight(
     fan_in = math.prod(shape[1:])
     if init == "match" or (init == "auto" and beside is not None):
         assert beside is not None
-        # A layer of equal numbers, or of none, has no spread to follow, and zeros would never learn.
+        # Equal numbers, or none, have no spread to follow, and zeros would never learn.
         spread = (beside.size and float(beside.std())) or math.sqrt(2.0 / fan_in)
         return draw(Init("normal", spread), shape, rng)
     if init == "torch":

@@ -309,7 +309,7 @@ def test_a_baseline_is_as_large_as_asked_and_irregular(seed):
 
 
 def test_a_baseline_that_cannot_be():
-    with pytest.raises(GrowcError, match="has [0-9]+ parameters, more than 20"):
+    with pytest.raises(GrowcError, match=r"has [0-9]+ parameters, more than 20"):
         baseline((1, 28, 28), 10, 20, 0)
     with pytest.raises(GrowcError, match="the template halves images 3 times"):
         baseline((64,), 10, 5000, 0)
