@@ -25,6 +25,7 @@ COMMANDS = {
     "import": "Read a trained ONNX or PyTorch model as .arch and weights.",
     "export": "Write a network as ONNX or as a PyTorch module.",
     "train": "Train a network on images, growing it on the way.",
+    "search": "Search for an architecture while it is trained.",
     "report": "Write one HTML page about a run.",
 }
 

@@ -100,7 +100,7 @@ class Talking(Observer):
 
     def grew(self, growth: dict[str, Any]) -> None:
         before, after = growth["params"]
-        head = f"{growth['update']:>8,}  {growth['pipeline']}: "
+        head = f"{growth['update']:>8,}  {growth['brief']}: "
         idle = "".join(f"\n{'':>10}nothing to do: {why}" for why in growth["nothing"])
         if not growth["at"]:
             self._print(f"{head}the network stays as it is{idle}")

@@ -91,6 +91,7 @@ def take(
     entry = {
         "update": step.update,
         "pipeline": step.pipeline,
+        "brief": step.brief,
         "at": [[p.name for p in s.result.places] for s in steps],
         "nothing": list(idle),
         "params": [old.parameter_count(), new.parameter_count()],
@@ -163,7 +164,7 @@ def _require_unmoved(step: GrowthStep, growth: Growth, before: Losses, after: Lo
         if a is not None and b is not None and not abs(a - b) <= MOVED * max(1.0, abs(a)):
             raise GrowcError(
                 f"the growth step at {step.update} moved the loss in {mode} mode from {a:.6g} "
-                f"to {b:.6g}, though {step.pipeline} claims to preserve the function",
+                f"to {b:.6g}, though {step.brief} claims to preserve the function",
                 help="this is a bug in the pass or in growc; the last checkpoint is kept, and can "
                 "go on without this step: resume with another --grow",
             )

@@ -120,7 +120,7 @@ class TensorBoard(Observer):
 
     def grew(self, growth: dict[str, Any]) -> None:
         with self._writing():
-            self._writer.add_text("growth", growth["pipeline"], growth["update"])
+            self._writer.add_text("growth", growth["brief"], growth["update"])
 
     def close(self) -> None:
         if self._writer is not None:

@@ -51,6 +51,7 @@ def train(
     tensorboard: bool = True,
     observer: Observer | None = None,
     name: str = "the network",
+    data: DataSet | None = None,
 ) -> dict[str, Any]:
     """Train a network that classifies images, growing it by the schedule in ``settings``.
 
@@ -63,7 +64,8 @@ def train(
     would have had uninterrupted, bit by bit on the same machine; ``graph`` may then be None. With
     ``overwrite`` a run that is there is forgotten. ``workers`` threads prepare batches (for folders
     of images as many as processors, else none). Started by torchrun, the processes share each batch
-    and train one model; batch norms see their own part of it.
+    and train one model; batch norms see their own part of it. ``data`` is the settings' data set,
+    where it is open already.
 
     Returns what is in ``result.json``. Raises :class:`GrowcError` for a network that does not
     fit the data, a growth schedule that cannot be applied (before training starts), a folder that
@@ -81,7 +83,8 @@ def train(
             )
         if settings.precision == "float16" and processes.device.type == "cpu":
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
-        data = open_data(settings.data, validation=settings.validation, seed=settings.seed)
+        if data is None:
+            data = data_of(settings)
         settings = settings.resolved(len(data.train), epochs)
         schedule = parse_schedule(settings.grow)
         batches = _batches(data, settings, processes)
@@ -129,6 +132,11 @@ def train(
                 return loop.run()
             finally:
                 watching.close()
+
+
+def data_of(settings: Settings) -> DataSet:
+    """The data set of a run."""
+    return open_data(settings.data, validation=settings.validation, seed=settings.seed)
 
 
 def stored_settings(folder: str | Path) -> Settings:

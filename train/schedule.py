@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,8 @@ from .searching import SEARCHES, Search
 _SPACE = re.compile(r"\s*")
 _AT = re.compile(r"at\s+([0-9_]+)\s*:\s*")
 _EVERY = re.compile(r"every\s+([0-9_]+)\s*(?:until\s+([0-9_]+)\s*)?:\s*")
+LONG = 200
+"""From how many characters on a pipeline is told by its passes' names alone."""
 _SHAPE = "a growth step is `at UPDATE: PASSES`, as in `at 1500: r2wider{filters=16}, r2deeper`"
 
 
@@ -31,6 +34,14 @@ class GrowthStep:
     @property
     def pipeline(self) -> str:
         return ", ".join(map(str, self.passes))
+
+    @property
+    def brief(self) -> str:
+        """The pipeline, or only how many passes of each kind it has where it is long."""
+        if len(self.pipeline) <= LONG:
+            return self.pipeline
+        counts = Counter(applied.name for applied in self.passes)
+        return ", ".join(name if n == 1 else f"{n} {name}" for name, n in counts.items())
 
     def __str__(self) -> str:
         return f"at {self.update}: {self.pipeline}"

@@ -1,0 +1,168 @@
+"""``growc search``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .training_options import (
+    COUNT,
+    FROM_0,
+    check_usage,
+    given,
+    graph_of,
+    run,
+    settings_of,
+    training_options,
+)
+
+if TYPE_CHECKING:
+    from ..search.ilnas import Ilnas
+    from ..train.settings import Settings
+
+
+@click.group()
+def command() -> None:
+    """Search for an architecture while it is trained."""
+
+
+OWN = {
+    "max_params": "max_params",
+    "arch_lr": "arch_lr",
+    "arch_lr_decay": "decay",
+    "granularity": "granularity",
+    "candidate_ratio": "ratio",
+    "select": "select",
+    "gradient_batches": "batches",
+    "nodes": "nodes",
+    "sources": "sources",
+    "layers": "layers",
+}
+"""The options of the search, and what they are called in a growth schedule."""
+OTHERS = {"expand_every", "freeze", "start_params"}
+
+
+@command.command("ilnas")
+@click.argument("file", metavar="[FILE]", required=False)
+@click.option("--max-params", type=COUNT, metavar="P", help="Largest number of parameters, |α|.")
+@click.option(
+    "--start-params",
+    type=COUNT,
+    metavar="P",
+    help="Without FILE: size of the random baseline.  [default: half of --max-params]",
+)
+@click.option(
+    "--expand-every", type=COUNT, metavar="N", help="Updates between expansions.  [default: epoch]"
+)
+@click.option(
+    "--freeze",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="F",
+    help="Share of the run at whose end the architecture stays.  [default: 0.2]",
+)
+@click.option(
+    "--arch-lr",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Architecture learning rate: what an expansion adds, as a share of |α|.  "
+    "[default: what reaches --max-params]",
+)
+@click.option(
+    "--arch-lr-decay",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="By what it is multiplied from one expansion to the next.  [default: 0.95]",
+)
+@click.option("--granularity", metavar="G", help="layer, kernel, weight, mixed.  [default: mixed]")
+@click.option(
+    "--candidate-ratio",
+    type=click.FloatRange(1),
+    metavar="X",
+    help="How many candidates there are for each parameter that is added.  [default: 2]",
+)
+@click.option("--select", metavar="S", help="gradient, or random (a baseline).")
+@click.option(
+    "--gradient-batches",
+    type=COUNT,
+    metavar="N",
+    help="Batches that the candidates' gradients are of.  [default: 1]",
+)
+@click.option("--nodes", type=FROM_0, metavar="N", help="Placeholders a layer.  [default: 8]")
+@click.option(
+    "--sources/--no-sources", default=True, help="Connections from earlier layers of the stage."
+)
+@click.option("--layers", type=FROM_0, metavar="N", help="New layers tried.  [default: 1]")
+@training_options
+def ilnas(**params: Any) -> None:
+    """Intra-layer architecture search (ILNAS): single weights, kernels, nodes and layers.
+
+    Every few updates the connections with the largest gradients are added to the network, until it
+    has --max-params parameters. Without FILE, the search begins at a random network of the
+    template: three stages of convolutions with random kernels missing, then linear layers.
+
+    Each expansion is a pipeline of new_node, new_layer and new_connection, proved to keep the
+    function, in RUN/growth.json. RUN is as `growc train` makes it; DATA and the other options are
+    those of `growc train`. A search goes on with --resume.
+    """
+    check_usage(params, file_needed=False)
+    ctx = click.get_current_context()
+    options = given(ctx, frozenset(OTHERS))
+    own = {OWN[name]: options.pop(name) for name in [n for n in OWN if n in options]}
+    if not params["resume"] and "max_params" not in own:
+        raise click.UsageError("give --max-params")
+    if params["start_params"] is not None and (params["file"] is not None or params["resume"]):
+        raise click.UsageError("--start-params is for a search without FILE")
+    from ..train.machine import settle_in
+
+    settle_in()
+    from ..search.ilnas import baseline
+    from ..train.runs import data_of
+
+    told = settings_of(ctx, {**options, "scale_lr": True})
+    data = data_of(told)
+    from ..train.settings import EPOCHS
+
+    told = _with_search(told.resolved(len(data.train), params["epochs"] or EPOCHS), own, params)
+    graph = graph_of(params)
+    if graph is None and not params["resume"]:
+        size = params["start_params"] or own["max_params"] // 2
+        graph = baseline(data.shape, len(data.classes), size, told.seed)
+    run("search ilnas", graph, told, params, data)
+
+
+def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) -> Settings:
+    """The settings with the search as their growth schedule."""
+    from dataclasses import replace
+
+    from ..ir import Source, Span
+    from ..train.schedule import Repeated, parse_schedule
+
+    epoch = told.evaluate_every if params["expand_every"] is None else params["expand_every"]
+    freeze = 0.2 if params["freeze"] is None else params["freeze"]
+    stored = next(iter(parse_schedule(told.grow)), None)
+    if isinstance(stored, Repeated):
+        search, every, until = stored.search, stored.every, stored.until
+        search = replace(search, **own)
+        every = every if params["expand_every"] is None else params["expand_every"]
+        until = until if params["freeze"] is None else round(told.updates * (1 - freeze))
+    else:
+        search, every, until = _ilnas(own), epoch, round(told.updates * (1 - freeze))
+    if until is not None and until < every:
+        raise click.UsageError(
+            f"the first expansion would be at {every}, after the architecture is fixed at {until}; "
+            "give --expand-every, a smaller --freeze, or more --updates"
+        )
+    text = Source("--grow", "")
+    schedule = Repeated(every, until, search, Span(text, 0, 0))
+    return replace(told, grow=str(schedule), scale_lr=False)
+
+
+def _ilnas(own: dict[str, Any]) -> Ilnas:
+    from ..ir.attributes import BadArgument
+    from ..search.ilnas import Ilnas
+
+    try:
+        return Ilnas(**own)
+    except BadArgument as error:
+        raise click.UsageError(f"--{str(error.where).replace('_', '-')}: {error.message}") from None

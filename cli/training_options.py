@@ -1,0 +1,210 @@
+"""The options that ``growc train`` and ``growc search`` share, and the settings that they make."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from .common import (
+    force_option,
+    json_option,
+    print_json,
+    read_graph,
+    set_option,
+    weights_option,
+)
+
+if TYPE_CHECKING:
+    from ..ir import Graph
+    from ..train.data import DataSet
+    from ..train.settings import Settings
+
+NOT_SETTINGS = {"file", "settings", "weights", "folder", "config", "epochs", "device", "workers"}
+NOT_SETTINGS |= {"tensorboard", "resume", "force", "as_json"}
+
+
+def _updates(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter("give updates with commas between them: 3000,4500") from None
+
+
+COUNT = click.IntRange(min=1)
+FROM_0 = click.IntRange(min=0)
+
+OPTIONS = (
+    click.option("--data", metavar="DATA", help="digits, or NAME:DIR as above.  [default: digits]"),
+    click.option("-o", "folder", required=True, metavar="RUN", help="The folder of the run."),
+    click.option("--config", metavar="FILE", help="Settings in TOML, as RUN/settings.toml."),
+    click.option("--updates", type=COUNT, metavar="N", help="How long.  [default: 10 epochs]"),
+    click.option("--epochs", type=COUNT, metavar="N", help="How long, in epochs."),
+    click.option("--batch-size", type=COUNT, metavar="N", help="Images an update.  [default: 64]"),
+    click.option("--lr", type=float, metavar="X", help="Learning rate.  [default: 0.001]"),
+    click.option("--resume", is_flag=True, help="Go on with the run in RUN."),
+    click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N."),
+    click.option("--optimizer", metavar="O", help="adam, adamw, sgd.  [default: adam]"),
+    click.option("--weight-decay", type=float, metavar="X", help="[default: 0]"),
+    click.option(
+        "--amsgrad/--no-amsgrad", default=False, help="Adam with the largest second moment so far."
+    ),
+    click.option("--beta1", type=float, metavar="X", help="Of Adam.  [default: 0.9]"),
+    click.option("--beta2", type=float, metavar="X", help="Of Adam.  [default: 0.999]"),
+    click.option("--momentum", type=float, metavar="X", help="Of SGD.  [default: 0]"),
+    click.option("--nesterov/--no-nesterov", default=False, help="Nesterov's momentum."),
+    click.option("--clip", type=float, metavar="X", help="Largest norm of the gradient."),
+    click.option("--loss", metavar="L", help="cross_entropy, binary_cross_entropy."),
+    click.option("--label-smoothing", type=float, metavar="X", help="[default: 0]"),
+    click.option(
+        "--lr-schedule", metavar="S", help="constant, linear, cosine, steps.  [default: constant]"
+    ),
+    click.option(
+        "--warmup", type=FROM_0, metavar="N", help="Updates in which the rate rises from 0."
+    ),
+    click.option(
+        "--lr-steps", callback=_updates, metavar="N,N", help="When the rate falls, with steps."
+    ),
+    click.option(
+        "--lr-decay", type=float, metavar="X", help="By what, with steps.  [default: 0.1]"
+    ),
+    click.option("--precision", metavar="P", help="float32, bfloat16, float16 (mixed precision)."),
+    click.option("--verify", metavar="V", help="proof, numeric, all, none.  [default: proof]"),
+    click.option("--normalize", metavar="N", help="channel, mean_image, none.  [default: channel]"),
+    click.option("--crop/--no-crop", default=False, help="Crop images at random, padded by 4."),
+    click.option("--flip/--no-flip", default=False, help="Mirror every second image."),
+    click.option(
+        "--replacement/--no-replacement", default=False, help="Draw batches with replacement."
+    ),
+    click.option(
+        "--validation", type=FROM_0, metavar="N", help="Images to choose the best model by."
+    ),
+    click.option("--evaluate-every", type=COUNT, metavar="N", help="Updates.  [default: an epoch]"),
+    click.option("--workers", type=FROM_0, metavar="N", help="Threads that prepare batches."),
+    click.option("--tensorboard/--no-tensorboard", default=True, help="[default: tensorboard]"),
+    click.option(
+        "--seed",
+        type=FROM_0,
+        metavar="N",
+        help="For all that is random: weights, batches, dropout.",
+    ),
+    set_option,
+    weights_option,
+    force_option,
+    json_option,
+)
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all options of a training run."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def given(ctx: click.Context, besides: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The options that were given, but for those that are no settings of a run."""
+    return {
+        name: value
+        for name, value in ctx.params.items()
+        if name not in NOT_SETTINGS | besides
+        and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+
+
+def settings_of(ctx: click.Context, options: dict[str, Any]) -> Settings:
+    """The settings: of the options, else of the file, else of the run that is resumed."""
+    from ..ir import GrowcError
+    from ..train.runs import stored_settings
+    from ..train.settings import Settings
+
+    params = ctx.params
+    if params["epochs"] is not None and "updates" in options:
+        raise click.UsageError("give --updates or --epochs, not both")
+    values: dict[str, Any] = {}
+    if params["resume"]:
+        values = {**vars(stored_settings(params["folder"]))}
+    if params["config"] is not None:
+        values |= Settings.from_toml(Path(params["config"]))
+    try:
+        settings = Settings(**{**values, **options})
+    except GrowcError as error:
+        if values:
+            raise
+        why = error.diagnostics[0]
+        raise click.UsageError(f"{why.message}; {why.help}") from None
+    return settings if params["epochs"] is None else replace(settings, updates=0)
+
+
+def check_usage(params: dict[str, Any], *, file_needed: bool = True) -> None:
+    """Raises ``click.UsageError`` for options that contradict each other."""
+    if params["file"] is None and file_needed and not params["resume"]:
+        raise click.UsageError("give the network to train, or --resume")
+    if params["file"] is None and (params["settings"] or params["weights"]):
+        raise click.UsageError("--set and --weights are for FILE, which is not given")
+    if params["resume"] and params["force"]:
+        raise click.UsageError("--resume goes on with the run that --force would forget")
+
+
+def graph_of(params: dict[str, Any]) -> Graph | None:
+    """The network in FILE, if that is given."""
+    if params["file"] is None:
+        return None
+    return read_graph(
+        params["file"], params["settings"], params["weights"], quiet=params["as_json"]
+    )
+
+
+def run(
+    command: str,
+    graph: Graph | None,
+    told: Settings,
+    params: dict[str, Any],
+    data: DataSet | None = None,
+) -> None:
+    """Train, and say what happens. ``command`` is what goes on with the run."""
+    from ..train.runs import train
+    from ..train.settings import EPOCHS
+    from .train_output import Talking
+
+    folder, as_json = params["folder"], params["as_json"]
+    first = os.environ.get("RANK", "0") == "0"
+    observer = Talking(Path(folder), quiet=as_json)
+    try:
+        result = train(
+            graph,
+            told,
+            folder,
+            epochs=params["epochs"] or EPOCHS,
+            resume=params["resume"],
+            overwrite=params["force"],
+            device=params["device"],
+            workers=params["workers"],
+            tensorboard=params["tensorboard"],
+            observer=observer,
+            name=params["file"] or "the network",
+            data=data,
+        )
+    except KeyboardInterrupt:
+        observer.close()
+        begun = (Path(folder) / "settings.toml").exists()
+        goes_on = f"`growc {command} -o {shlex.quote(folder)} --resume` goes on"
+        click.echo(f"stopped; {goes_on if begun else 'nothing was written'}", err=True)
+        sys.exit(130)
+    if as_json and first:
+        print_json(result)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # A thread of torch.distributed that still runs when Python takes itself apart aborts the
+        # process now and then, and torchrun then says that the run failed. All is written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
