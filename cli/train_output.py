@@ -34,7 +34,7 @@ class Talking(Observer):
 
     def began(self, beginning: Beginning) -> None:
         for difference in beginning.differences:
-            click.echo(f"warning: {difference}: the result may differ in its last bits", err=True)
+            click.echo(f"warning: {difference}", err=True)
         if self.quiet:
             return
         settings, data, graph = beginning.settings, beginning.data, beginning.graph

@@ -69,6 +69,19 @@ def test_data_that_changed_is_noticed_and_data_that_moved_is_not(tmp_path: Path)
     assert str(moved) in (where / "settings.toml").read_text()
 
 
+def test_a_run_finds_its_data_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits_in(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    run(Path("run"), replace(FOLDER, data="folder:data?size=8", updates=4), SMALL)
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir("else")
+    stored = RunFolder(tmp_path / "run").stored_settings()
+    assert stored.data == f"folder:{tmp_path / 'data'}?size=8"
+    run(tmp_path / "run", replace(stored, updates=8), SMALL, resume=True)
+
+
 def without_seconds(path: Path) -> bytes:
     """A file's content, but for how long things took."""
     if path.suffix == ".csv":

@@ -431,6 +431,11 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             {},
             "gives 10x8x8 in its output `y`",
         ),
+        (
+            "net n { input x: f32[1, 8, 8]  output y = x -> flatten -> linear(10) -> batch_norm }",
+            {"batch_size": 1},
+            "`y.batch_norm` sees one number in each channel of an image",
+        ),
         (None, {"grow": "at 5: r2wider{at=nothing}"}, "--grow:1:1: error: r2wider: no place"),
         (None, {"precision": "float16"}, "float16 needs a GPU"),
         (None, {"data": "cifar10:nowhere"}, "nowhere: there is no such folder"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ..ir import Graph, GrowcError, initialize
 from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
 from .data import Batches, DataSet, Normalization, open_data
-from .growth_steps import GROWTH_IMAGES
+from .data.opening import absolute
+from .growth_steps import GROWTH_IMAGES, single_numbers
 from .identity import (
     circumstances_of,
     describe,
@@ -86,6 +88,8 @@ def train(
         if data is None:
             data = data_of(settings)
         settings = settings.resolved(len(data.train), epochs)
+        # Also resumed from elsewhere, the run finds its data.
+        settings = replace(settings, data=absolute(settings.data))
         schedule = parse_schedule(settings.grow)
         batches = _batches(data, settings, processes)
         normalization = batches["train"].normalization
@@ -97,6 +101,7 @@ def train(
             start = _new(graph, settings)
         _require_fitting(start, data)
         plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
+        _require_variance((start, *plan), settings, processes)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
             if processes.first and not resume:
@@ -205,6 +210,23 @@ def _require_fitting(graph: Graph, data: DataSet) -> None:
             f"{len(data.classes)} classes",
             help="a network that classifies gives one number for each class",
         )
+
+
+def _require_variance(
+    graphs: Sequence[Graph | None], settings: Settings, processes: Processes
+) -> None:
+    """Raise :class:`GrowcError` if a batch norm would see a single number of each channel."""
+    if settings.batch_size // processes.ranks > 1:
+        return
+    for graph in graphs:
+        single = single_numbers(graph) if graph is not None else []
+        if single:
+            here = "" if processes.ranks == 1 else f" in each of {processes.ranks} processes"
+            raise GrowcError(
+                f"the batch norm `{single[0]}` sees one number in each channel of an image, and "
+                f"in batches of one image{here} they have no variance to learn with",
+                help=f"give --batch-size {2 * processes.ranks} or more",
+            )
 
 
 def _size(shape: Sequence[int]) -> str:
