@@ -80,6 +80,29 @@ def test_two_processes(tmp_path: Path) -> None:
     assert result["last"]["test_loss"] == pytest.approx(alone["last"]["test_loss"], rel=0.2)
 
 
+def test_processes_with_a_parameter_that_no_output_needs(tmp_path: Path) -> None:
+    """It gets no gradient, for which torch's processes would wait."""
+    net = tmp_path / "net.arch"
+    net.write_text(
+        "net n { input x: f32[1, 8, 8]  spare = x -> flatten -> linear(4)"
+        "  output y = x -> flatten -> linear(10) }"
+    )
+    done = ended(net, "--updates", "3", "-o", tmp_path / "r", torchrun=2)
+    assert done.returncode == 0, done.stderr
+
+
+def test_processes_whose_part_of_a_batch_is_too_small(tmp_path: Path) -> None:
+    net = tmp_path / "net.arch"
+    net.write_text(
+        "net n { input x: f32[1, 8, 8]  output y = x -> flatten -> linear(10) -> batch_norm }"
+    )
+    done = ended(net, "--batch-size", "2", "-o", tmp_path / "r", torchrun=2)
+    assert done.returncode != 0
+    assert "in batches of one image in each of 2 processes they have no variance" in done.stderr
+    assert "give --batch-size 4 or more" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
 def test_processes_must_share_a_batch_equally(tmp_path: Path) -> None:
     done = ended("examples/digits.arch", "--batch-size", "3", "-o", tmp_path / "r", torchrun=2)
     assert done.returncode != 0

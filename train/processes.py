@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..ir import GrowcError
+from ..backends import graph_of
+from ..ir import Graph, GrowcError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,9 @@ class Processes:
         if self.ranks == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids)
+        # Looked for only where there are some: it takes time in every update.
+        unused = bool(unused_parameters(graph_of(model)))
+        return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=unused)
 
     def total(self, numbers: Tensor) -> Tensor:
         """The sum of each number over all processes."""
@@ -50,12 +53,7 @@ class Processes:
         """Raise :class:`GrowcError` in every process if the models are not the same, bit by bit."""
         if self.ranks == 1:
             return
-        # A sum of the bits as whole numbers: it wraps around, alike everywhere.
-        sums = [
-            t.detach().flatten().view(torch.uint8).to(torch.int64).cumsum(0).sum()
-            for t in (*model.parameters(), *model.buffers())
-            if t.numel()
-        ]
+        sums = [_sum_of_bits(t) for t in (*model.parameters(), *model.buffers()) if t.numel()]
         mine = torch.stack(sums).to(self.device)
         theirs = mine.clone()
         distributed.broadcast(theirs, 0)
@@ -69,6 +67,27 @@ class Processes:
     def wait(self) -> None:
         if self.ranks > 1:
             distributed.barrier()
+
+
+def _sum_of_bits(tensor: Tensor) -> Tensor:
+    """A sum of the bits as whole numbers, each weighted by its place: it wraps around, alike
+    everywhere."""
+    words = torch.int32 if tensor.element_size() % 4 == 0 else torch.uint8
+    flat = tensor.detach().flatten().view(words)
+    return flat.cumsum(0, dtype=torch.int64).sum()
+
+
+def unused_parameters(graph: Graph) -> set[str]:
+    """The parameters that no output depends on, and that never get a gradient."""
+    needed: set[str] = set()
+    todo = list(graph.outputs.values())
+    while todo:
+        name = todo.pop()
+        if name not in needed:
+            needed.add(name)
+            todo += graph.node(name).operands
+    used = {store for name in needed for store, _ in graph.params_of(name)}
+    return {name for name, spec in graph.parameters().items() if spec.trainable} - used
 
 
 @contextlib.contextmanager
