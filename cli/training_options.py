@@ -90,7 +90,9 @@ OPTIONS = (
     ),
     click.option("--evaluate-every", type=COUNT, metavar="N", help="Updates.  [default: an epoch]"),
     click.option("--workers", type=FROM_0, metavar="N", help="Threads that prepare batches."),
-    click.option("--tensorboard/--no-tensorboard", default=True, help="[default: tensorboard]"),
+    click.option(
+        "--tensorboard/--no-tensorboard", default=None, help="[default: tensorboard, or as before]"
+    ),
     click.option(
         "--seed",
         type=FROM_0,
@@ -123,25 +125,27 @@ def given(ctx: click.Context, besides: frozenset[str] = frozenset()) -> dict[str
 
 def settings_of(ctx: click.Context, options: dict[str, Any]) -> Settings:
     """The settings: of the options, else of the file, else of the run that is resumed."""
-    from ..ir import GrowcError
     from ..train.runs import stored_settings
-    from ..train.settings import Settings
+    from ..train.settings import Settings, WrongSetting
 
     params = ctx.params
     if params["epochs"] is not None and "updates" in options:
         raise click.UsageError("give --updates or --epochs, not both")
-    values: dict[str, Any] = {}
-    if params["resume"]:
-        values = {**vars(stored_settings(params["folder"]))}
-    if params["config"] is not None:
-        values |= Settings.from_toml(Path(params["config"]))
+    stored = vars(stored_settings(params["folder"])) if params["resume"] else {}
+    file = None if params["config"] is None else Path(params["config"])
+    told = {} if file is None else Settings.from_toml(file)
     try:
-        settings = Settings(**{**values, **options})
-    except GrowcError as error:
-        if values:
-            raise
+        settings = Settings(**{**stored, **told, **options})
+    except WrongSetting as error:
+        where = ""
+        if file is not None and error.setting in told and error.setting not in options:
+            where = f" (`{error.setting}` is in {file})"
+            try:
+                Settings(**{**stored, **told})
+            except WrongSetting as own:  # wrong without any option
+                raise own.within(file) from None
         why = error.diagnostics[0]
-        raise click.UsageError(f"{why.message}; {why.help}") from None
+        raise click.UsageError(f"{why.message}{where}; {why.help}") from None
     return settings if params["epochs"] is None else replace(settings, updates=0)
 
 
@@ -162,6 +166,19 @@ def graph_of(params: dict[str, Any]) -> Graph | None:
     return read_graph(
         params["file"], params["settings"], params["weights"], quiet=params["as_json"]
     )
+
+
+def _place_of_grow(params: dict[str, Any]) -> str:
+    """Where the growth schedule stands."""
+    from ..train.run_folder import RunFolder
+    from ..train.settings import Settings
+
+    if params.get("grow") is None:
+        if params["config"] is not None and "grow" in Settings.from_toml(Path(params["config"])):
+            return f"{params['config']}: grow"
+        if params["resume"]:
+            return f"{RunFolder(Path(params['folder'])).settings}: grow"
+    return "--grow"
 
 
 def run(
@@ -193,6 +210,7 @@ def run(
             observer=observer,
             name=params["file"] or "the network",
             data=data,
+            grow_in=_place_of_grow(params),
         )
     except KeyboardInterrupt:
         observer.close()

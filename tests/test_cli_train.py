@@ -150,6 +150,79 @@ def test_settings_of_one_run_begin_another(tmp_path: Path, growc: Callable[..., 
     assert told.read_text() == (second / "settings.toml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "status", "said"),
+    [
+        (
+            "momentum = 0.9",
+            [],
+            1,
+            "run.toml: `momentum` is for `optimizer` sgd\nhelp: leave it out",
+        ),
+        (
+            "lr = 0.1",
+            ["--momentum", "0.9"],
+            2,
+            "Error: --momentum is for --optimizer sgd; leave it",
+        ),
+        (
+            'optimizer = "sgd"\nmomentum = 0.9',
+            ["--optimizer", "adam"],
+            2,
+            "--momentum is for --optimizer sgd (`momentum` is in {config}); leave it out",
+        ),
+        (
+            '[[grow]]\nat = 3\npass = "r2wider{at=no}"',
+            [],
+            1,
+            "run.toml: grow:1:1: error: r2wider: ",
+        ),
+        ("lr = 0.1", ["--grow", "at 3: r2wider{at=no}"], 1, "--grow:1:1: error: r2wider: "),
+    ],
+)
+def test_who_is_to_blame(
+    tmp_path: Path,
+    growc: Callable[..., Any],
+    text: str,
+    options: list[str],
+    status: int,
+    said: str,
+) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(text)
+    more = ["--updates", "5", "--config", config, "-o", tmp_path / "r"]
+    done = growc("train", "examples/digits.arch", *more, *options)
+    assert done.status == status
+    assert said.format(config=config) in done.err
+
+
+def test_mistakes_when_a_run_goes_on(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    where = tmp_path / "r"
+    assert growc("train", "examples/digits.arch", "--updates", "4", "-o", where).status == 0
+    for option in (["--set", "classes=5"], ["--weights", "w.safetensors"]):
+        done = growc("train", "-o", where, "--resume", *option)
+        assert done.status == 2
+        assert "--set and --weights are for FILE, which is not given" in done.err
+    told = where / "settings.toml"
+    told.write_text(told.read_text().replace('grow = ""', 'grow = "at 3: r2wder"'))
+    done = growc("train", "-o", where, "--resume")
+    assert f"{told}: grow:1:7: error: no pass is called `r2wder`" in done.err
+    told.write_text(told.read_text().replace("momentum = 0.0", "momentum = 0.5"))
+    done = growc("train", "-o", where, "--resume")
+    assert f"{told}: `momentum` is for `optimizer` sgd" in done.err
+
+
+def test_a_file_where_curves_should_be(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    where = tmp_path / "r"
+    where.mkdir()
+    (where / "tensorboard").write_text("mine")
+    arguments = ["examples/digits.arch", "--updates", "2", "-o", where]
+    done = growc("train", *arguments)
+    assert done.status == 1
+    assert f"{where / 'tensorboard'}: cannot be made a folder (File exists)" in done.err
+    assert growc("train", *arguments, "--no-tensorboard").status == 0
+
+
 def test_epochs(tmp_path: Path, growc: Callable[..., Any]) -> None:
     arguments = ["examples/digits.arch", "--batch-size", "735", "--epochs", "2"]
     done = growc("train", *arguments, "-o", tmp_path / "r", "--json")
@@ -165,6 +238,7 @@ def test_curves_for_tensorboard(tmp_path: Path, growc: Callable[..., Any]) -> No
     arguments = ["--updates", "4", "--evaluate-every", "2", "--grow", "at 3: r2wider"]
     growc("train", "examples/digits.arch", *arguments, "-o", tmp_path / "r")
     growc("train", "examples/digits.arch", *arguments, "-o", tmp_path / "s", "--no-tensorboard")
+    growc("train", "-o", tmp_path / "s", "--resume")
     assert not (tmp_path / "s" / "tensorboard").exists()
     events = EventAccumulator(str(tmp_path / "r" / "tensorboard"))
     events.Reload()

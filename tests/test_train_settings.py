@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ def test_steps_as_tables(tmp_path: Path) -> None:
         ("crop = 1", "`crop` is true or false, not 1"),
         ("lr_steps = [1, 2.5]", "`lr_steps` is a list of whole numbers"),
         ("[[grow]]\nat = 1", "does not have just `at` and `pass`"),
+        ('[[grow]]\nat = 1.5\npass = "cse"', "`at` of `grow` is a whole number from 0, not 1.5"),
+        ('[[grow]]\nat = -1\npass = "cse"', "`at` of `grow` is a whole number from 0, not -1"),
+        ("[[grow]]\nat = 1\npass = 2", "`pass` of `grow` is text, not 2"),
+        ('[[grow]]\nat = 1\npass = "cse; at 2: cse"', "run.toml: grow:1:4: error: "),
+        ('[[grow]]\nat = 1\npass = "r2wder"', "run.toml: grow:1:1: error: no pass is called"),
         ("lr = ", "settings are lines in TOML"),
     ],
 )
@@ -84,6 +90,27 @@ def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> Non
     with pytest.raises(growc.GrowcError) as caught:
         Settings(**given)
     assert message in str(caught.value)
+
+
+def test_a_mark_before_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("lr = 1.0\n", encoding="utf-8-sig")
+    assert Settings.from_toml(path) == {"lr": 1.0}
+
+
+def test_what_would_come_after_the_end() -> None:
+    steps = Settings(lr_schedule="steps", lr_steps=(30, 40), batch_size=10)
+    assert steps.resolved(100, epochs=4).updates == 40  # the second step may be for a longer run
+    with pytest.raises(
+        growc.GrowcError, match="--lr-steps comes to nothing: the run ends after 30"
+    ):
+        steps.resolved(100, epochs=3)
+    warmup = Settings(warmup=5)
+    assert replace(warmup, updates=6).resolved(100).warmup == 5
+    with pytest.raises(
+        growc.GrowcError, match="--warmup comes to nothing: the run ends after 5 up"
+    ):
+        replace(warmup, updates=5).resolved(100)
 
 
 def test_rates() -> None:

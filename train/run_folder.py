@@ -20,7 +20,7 @@ import fcntl
 import io
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from ..grammar import load
 from ..ir import Graph, GrowcError
 from ..ir.files import write_files
 from .data import Normalization
-from .settings import Settings
+from .settings import Settings, WrongSetting
 
 COLUMNS = ("update", "seconds", "flops", "params", "loss", "accuracy", "train_loss", "lr")
 
@@ -42,11 +42,20 @@ class RunFolder:
         self.path = path
         self.settings = path / "settings.toml"
         self.checkpoint = path / "checkpoint.pt"
+        self.curves = path / "tensorboard"
 
     @property
     def exists(self) -> bool:
         """Whether there is a run, started at least."""
         return self.settings.exists()
+
+    def require_none(self) -> None:
+        """Raise :class:`GrowcError` if there is a run."""
+        if self.exists:
+            raise GrowcError(
+                f"{self.path}: there is a run already",
+                help="use --resume to go on with it, --force to start anew, or another folder",
+            )
 
     def require(self) -> None:
         """Raise :class:`GrowcError` if there is no run."""
@@ -61,12 +70,17 @@ class RunFolder:
         settings: Settings,
         normalization: Normalization,
         data: dict[str, Any],
+        *,
+        curves: bool,
     ) -> None:
-        """Start a run here; one that was here is forgotten. ``data`` describes its data.
+        """Start a run here; one that was here is forgotten. ``data`` describes its data. Whether it
+        has ``curves`` is remembered by their folder.
 
         Raises :class:`GrowcError` if it cannot be written."""
         if self.exists:
             self._forget()
+        if curves:
+            self.make_room_for_curves()
         files = artifacts.contents(graph, self.path / "start")
         for name, value in (("normalization", normalization.as_json()), ("data", data)):
             files[self.path / f"{name}.json"] = (json.dumps(value) + "\n").encode()
@@ -82,7 +96,19 @@ class RunFolder:
         for pattern in ("growth/*/*", "tensorboard/events.out.tfevents.*"):
             for file in self.path.glob(pattern):
                 file.unlink()
+        with suppress(OSError):
+            self.curves.rmdir()  # stays if others wrote there, too
         self.settings.unlink()
+
+    def make_room_for_curves(self) -> None:
+        """Raises :class:`GrowcError` if there can be none."""
+        try:
+            self.curves.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GrowcError(
+                f"{self.curves}: cannot be made a folder ({error.strerror or error})",
+                help="move away what is there, or use --no-tensorboard",
+            ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -108,7 +134,11 @@ class RunFolder:
             yield
 
     def stored_settings(self) -> Settings:
-        return Settings(**Settings.from_toml(self.settings))
+        """Raises :class:`GrowcError` if they were damaged."""
+        try:
+            return Settings(**Settings.from_toml(self.settings))
+        except WrongSetting as error:
+            raise error.within(self.settings) from error
 
     def write_settings(self, settings: Settings) -> None:
         """Those of a run that goes on, where they are not as before."""

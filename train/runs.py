@@ -50,10 +50,11 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     workers: int | None = None,
-    tensorboard: bool = True,
+    tensorboard: bool | None = None,
     observer: Observer | None = None,
     name: str = "the network",
     data: DataSet | None = None,
+    grow_in: str = "--grow",
 ) -> dict[str, Any]:
     """Train a network that classifies images, growing it by the schedule in ``settings``.
 
@@ -67,7 +68,9 @@ def train(
     ``overwrite`` a run that is there is forgotten. ``workers`` threads prepare batches (for folders
     of images as many as processors, else none). Started by torchrun, the processes share each batch
     and train one model; batch norms see their own part of it. ``data`` is the settings' data set,
-    where it is open already.
+    where it is open already. ``tensorboard`` says whether there are curves: a new run has them, and
+    a resumed one if it had, unless told otherwise. ``name`` and ``grow_in`` are what mistakes in
+    the network and in the growth schedule are said to be in.
 
     Returns what is in ``result.json``. Raises :class:`GrowcError` for a network that does not
     fit the data, a growth schedule that cannot be applied (before training starts), a folder that
@@ -78,11 +81,8 @@ def train(
         where = RunFolder(Path(folder))
         if resume:
             where.require()
-        elif where.exists and not overwrite:
-            raise GrowcError(
-                f"{where.path}: there is a run already",
-                help="use --resume to go on with it, --force to start anew, or another folder",
-            )
+        elif not overwrite:
+            where.require_none()
         if settings.precision == "float16" and processes.device.type == "cpu":
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
         if data is None:
@@ -90,7 +90,7 @@ def train(
         settings = settings.resolved(len(data.train), epochs)
         # Also resumed from elsewhere, the run finds its data.
         settings = replace(settings, data=absolute(settings.data))
-        schedule = parse_schedule(settings.grow)
+        schedule = parse_schedule(settings.grow, grow_in)
         batches = _batches(data, settings, processes)
         normalization = batches["train"].normalization
         described = describe(data, normalization)
@@ -104,8 +104,11 @@ def train(
         _require_variance((start, *plan), settings, processes)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
+            curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
             if processes.first and not resume:
-                where.create(start, settings, normalization, described)
+                if not overwrite:
+                    where.require_none()  # another process may have made one meanwhile
+                where.create(start, settings, normalization, described, curves=curves)
             elif processes.first and settings != where.stored_settings():
                 where.write_settings(settings)
             state = _state(start, content, settings, where, processes)
@@ -114,9 +117,11 @@ def train(
             if not processes.first:
                 watching: Observer = Observer()
             else:
-                own = observer or Observer()
-                curves = (TensorBoard(where.path / "tensorboard"),) if tensorboard else ()
-                watching = Several(own, *curves)
+                observers = [observer or Observer()]
+                if curves:
+                    where.make_room_for_curves()
+                    observers.append(TensorBoard(where.curves))
+                watching = Several(*observers)
             if workers is None:
                 # Files must be read and unpacked; what is in memory is a fraction of a millisecond.
                 workers = (os.cpu_count() or 1) if data.name == "folder" else 0

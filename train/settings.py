@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 from ..compiler import VERIFY
 from ..ir import GrowcError
 from ..ir.diagnostics import did_you_mean
+from ..passes.pipeline import parse_pipeline
 from .data.normalization import KINDS
 
 LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -21,6 +23,20 @@ SCHEDULES = ("constant", "linear", "cosine", "steps")
 PRECISIONS = ("float32", "bfloat16", "float16")
 EPOCHS = 10
 """How long a run is unless told otherwise."""
+
+
+class WrongSetting(GrowcError):
+    """A value out of range, or one that would do nothing beside the others."""
+
+    def __init__(self, setting: str, what: str, help: str) -> None:
+        super().__init__(f"--{setting.replace('_', '-')} {what}", help=help)
+        self.setting = setting
+
+    def within(self, path: Path) -> GrowcError:
+        """The same mistake, where it stands in a file."""
+        (why,) = self.diagnostics
+        named = re.sub("--([a-z-]+)", lambda m: f"`{m[1].replace('-', '_')}`", why.message)
+        return GrowcError(f"{path}: {named}", help=why.help)
 
 
 @dataclass(frozen=True)
@@ -69,8 +85,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises :class:`GrowcError` for values out of range, and for those that would do nothing
-        beside the others."""
+        """Raises :class:`WrongSetting`."""
         for name, choices in (
             ("normalize", KINDS),
             ("loss", LOSSES),
@@ -82,7 +97,7 @@ class Settings:
             value = getattr(self, name)
             if value not in choices:
                 help = did_you_mean(value, choices) or f"there are: {', '.join(choices)}"
-                raise _wrong(name, f"cannot be `{value}`", help)
+                raise WrongSetting(name, f"cannot be `{value}`", help)
         for name, least in (
             ("batch_size", 1),
             ("updates", 0),
@@ -91,9 +106,11 @@ class Settings:
             ("seed", 0),
         ):
             if getattr(self, name) < least:
-                raise _wrong(name, f"cannot be {getattr(self, name)}", f"give {least} or more")
+                raise WrongSetting(
+                    name, f"cannot be {getattr(self, name)}", f"give {least} or more"
+                )
         if self.validation is not None and self.validation < 0:
-            raise _wrong("validation", f"cannot be {self.validation}", "give 0 or more")
+            raise WrongSetting("validation", f"cannot be {self.validation}", "give 0 or more")
         for name, top in (
             ("lr", math.inf),
             ("weight_decay", math.inf),
@@ -107,7 +124,7 @@ class Settings:
             value = getattr(self, name)
             if not 0 <= value < top:
                 below = "a number" if top == math.inf else f"less than {top:g}"
-                raise _wrong(name, f"cannot be {value:g}", f"give {below}, 0 or more")
+                raise WrongSetting(name, f"cannot be {value:g}", f"give {below}, 0 or more")
         self._refuse_idle()
 
     def _refuse_idle(self) -> None:
@@ -127,21 +144,28 @@ class Settings:
             ("scale_lr", not self.grow, "is for --grow"),
         ):
             if idle and getattr(self, name) != DEFAULTS[name]:
-                raise _wrong(name, why, "leave it out")
+                raise WrongSetting(name, why, "leave it out")
         if steps and not self.lr_steps:
-            raise _wrong("lr_schedule", "`steps` needs --lr-steps", "as in --lr-steps 3000,4500")
+            raise WrongSetting(
+                "lr_schedule",
+                "`steps` needs --lr-steps",
+                "give updates that rise, as 3000 and 4500",
+            )
         if list(self.lr_steps) != sorted({s for s in self.lr_steps if s > 0}):
-            raise _wrong("lr_steps", "must rise from 1", "as in --lr-steps 3000,4500")
+            raise WrongSetting("lr_steps", "must rise from 1", "as 3000 and 4500 do")
 
     def resolved(self, examples: int, epochs: int = EPOCHS) -> Settings:
         """With ``updates``, where they are not given, and ``evaluate_every`` for so many
-        ``epochs`` of a training set of so many examples."""
+        ``epochs`` of a training set of so many examples.
+
+        Raises :class:`WrongSetting` for what would come after the end."""
         epoch = -(-examples // self.batch_size)
-        return replace(
-            self,
-            updates=self.updates or epochs * epoch,
-            evaluate_every=self.evaluate_every or epoch,
-        )
+        updates = self.updates or epochs * epoch
+        for name, first in (("warmup", self.warmup), ("lr_steps", min(self.lr_steps, default=0))):
+            if first >= updates:
+                what = f"comes to nothing: the run ends after {updates:,} updates"
+                raise WrongSetting(name, what, "train for longer, or give less")
+        return replace(self, updates=updates, evaluate_every=self.evaluate_every or epoch)
 
     def as_toml(self) -> str:
         """What ``growc train --config`` takes."""
@@ -163,7 +187,8 @@ class Settings:
         cannot be read, an unknown name, and a value of another kind.
         """
         try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
+            # Some editors put a mark of UTF-8 before the text.
+            found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -189,7 +214,13 @@ def _steps_as_text(path: Path, steps: list[Any]) -> str:
                 f"{path}: a table of `grow` does not have just `at` and `pass`",
                 help='write `[[grow]]`, `at = 1500` and `pass = "r2wider"` on three lines',
             )
-        texts.append(f"at {step['at']}: {step['pass']}")
+        at, passes = step["at"], step["pass"]
+        if type(at) is not int or at < 0:
+            raise GrowcError(f"{path}: `at` of `grow` is a whole number from 0, not {_shown(at)}")
+        if type(passes) is not str:
+            raise GrowcError(f"{path}: `pass` of `grow` is text, not {_shown(passes)}")
+        parse_pipeline(passes, f"{path}: grow")
+        texts.append(f"at {at}: {passes}")
     return "; ".join(texts)
 
 
@@ -203,12 +234,12 @@ def _of_kind(path: Path, name: str, value: Any) -> Any:
     if name == "lr_steps" or type(value) not in kinds:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         wanted = "a list of whole numbers" if name == "lr_steps" else names[kinds[0]]
-        raise GrowcError(f"{path}: `{name}` is {wanted}, not {json.dumps(value, default=str)}")
+        raise GrowcError(f"{path}: `{name}` is {wanted}, not {_shown(value)}")
     return value
 
 
-def _wrong(name: str, what: str, help: str) -> GrowcError:
-    return GrowcError(f"--{name.replace('_', '-')} {what}", help=help)
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Settings)}
