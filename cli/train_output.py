@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,23 +40,23 @@ class Talking(Observer):
             return
         settings, data, graph = beginning.settings, beginning.data, beginning.graph
         update = beginning.update
-        click.echo(str(data))
+        self._say(str(data))
         judged = "validation images" if len(data.validation) else "training images: no validation"
-        click.echo(
+        self._say(
             f"{graph.name}: {graph.parameter_count():,} parameters, {settings.updates:,} updates "
             f"of {settings.batch_size}; loss and accuracy are of the {judged}"
         )
         for step, after in beginning.plan:
             if after is None:
-                click.echo(f"{step}")
+                self._say(f"{step}")
                 continue
             then = f"{after.parameter_count():,} parameters"
-            click.echo(f"{step}" + (f" → {then}" if step.update >= update else " (done)"))
+            self._say(f"{step}" + (f" → {then}" if step.update >= update else " (done)"))
         if update:
-            click.echo(f"resumed after {update:,} updates")
-        click.echo()
-        click.secho("".join(name.rjust(width) for name, width in COLUMNS), bold=True)
-        click.echo("─" * sum(width for _, width in COLUMNS))
+            self._say(f"resumed after {update:,} updates")
+        self._say("")
+        self._say(click.style("".join(name.rjust(width) for name, width in COLUMNS), bold=True))
+        self._say("─" * sum(width for _, width in COLUMNS))
         if sys.stderr.isatty():
             self._start_bar(settings.updates, update)
 
@@ -119,15 +120,15 @@ class Talking(Observer):
         self.close()
         if self.quiet:
             return
-        click.echo()
+        self._say("")
         for name in ("best", "last"):
             one = result[name]
             tested = f", test {one['test_accuracy']:.4f}" if "test_accuracy" in one else ""
-            click.echo(
+            self._say(
                 f"{name}.arch: accuracy {one['validation_accuracy']:.4f} after "
                 f"{one['update']:,} updates{tested}"
             )
-        click.echo(f"wrote {self.folder}: best.arch best.onnx last.arch metrics.csv")
+        self._say(f"wrote {self.folder}: best.arch best.onnx last.arch metrics.csv")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -141,4 +142,12 @@ class Talking(Observer):
             # Both streams are one terminal: the bar is erased and drawn again below.
             self._bar.console.print(text, highlight=False, soft_wrap=True, markup=False)
         else:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        try:
             click.echo(text)
+        except BrokenPipeError:
+            # The reader (`growc train … | head`) has seen enough; the run goes on.
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +42,8 @@ def _updates(ctx: click.Context, parameter: click.Parameter, value: str | None) 
         raise click.BadParameter("give updates with commas between them: 3000,4500") from None
 
 
+PATIENCE = 3.0
+"""Seconds that a process gives another one to end before it says what is wrong."""
 COUNT = click.IntRange(min=1)
 FROM_0 = click.IntRange(min=0)
 
@@ -107,10 +111,38 @@ OPTIONS = (
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command all options of a training run."""
+    """Give a command all options of a training run. What is wrong with it is said once."""
+    command = _in_turn(command)
     for option in reversed(OPTIONS):
         command = option(command)
     return command
+
+
+def _in_turn(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Of several processes of torchrun, which mostly make the same mistake, let the first one end.
+
+    torchrun ends the others once one has failed. What only one of them finds is said after a
+    while; a lost connection, which follows from another one's mistake, last.
+    """
+
+    @functools.wraps(command)
+    def ending(*args: Any, **params: Any) -> Any:
+        from ..ir import GrowcError
+
+        try:
+            return command(*args, **params)
+        except Exception as error:
+            if os.environ.get("WORLD_SIZE", "1") != "1":
+                plain = isinstance(error, GrowcError | click.ClickException)
+                time.sleep(PATIENCE * ((not first_process()) if plain else 2))
+            raise
+
+    return ending
+
+
+def first_process() -> bool:
+    """Whether this process is the one that talks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def given(ctx: click.Context, besides: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -164,7 +196,10 @@ def graph_of(params: dict[str, Any]) -> Graph | None:
     if params["file"] is None:
         return None
     return read_graph(
-        params["file"], params["settings"], params["weights"], quiet=params["as_json"]
+        params["file"],
+        params["settings"],
+        params["weights"],
+        quiet=params["as_json"] or not first_process(),
     )
 
 
@@ -194,7 +229,6 @@ def run(
     from .train_output import Talking
 
     folder, as_json = params["folder"], params["as_json"]
-    first = os.environ.get("RANK", "0") == "0"
     observer = Talking(Path(folder), quiet=as_json)
     try:
         result = train(
@@ -216,9 +250,10 @@ def run(
         observer.close()
         begun = (Path(folder) / "settings.toml").exists()
         goes_on = f"`growc {command} -o {shlex.quote(folder)} --resume` goes on"
-        click.echo(f"stopped; {goes_on if begun else 'nothing was written'}", err=True)
+        if first_process():
+            click.echo(f"stopped; {goes_on if begun else 'nothing was written'}", err=True)
         sys.exit(130)
-    if as_json and first:
+    if as_json and first_process():
         print_json(result)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         # A thread of torch.distributed that still runs when Python takes itself apart aborts the

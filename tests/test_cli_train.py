@@ -106,8 +106,69 @@ def test_processes_whose_part_of_a_batch_is_too_small(tmp_path: Path) -> None:
 def test_processes_must_share_a_batch_equally(tmp_path: Path) -> None:
     done = ended("examples/digits.arch", "--batch-size", "3", "-o", tmp_path / "r", torchrun=2)
     assert done.returncode != 0
-    assert "a batch of 3 can't be shared equally by 2 processes" in done.stderr
+    assert done.stderr.count("a batch of 3 can't be shared equally by 2 processes") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_what_one_process_alone_finds_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(
+        "import os, growc\nfrom growc.train import runs\n"
+        "def missing(*args, **more): raise growc.GrowcError('no images on this machine')\n"
+        "if os.environ['RANK'] == '1': runs.open_data = missing\n"
+        "from growc.cli import main\nmain()\n"
+    )
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*run, str(script), "train", "examples/digits.arch", "--device=cpu", "-o", tmp_path / "r"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode != 0
+    assert "no images on this machine" in done.stderr
+    assert "growc itself failed" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """``growc train … | head -1``: the run goes on to its end."""
+    with subprocess.Popen(
+        command(*ARGUMENTS, "-o", tmp_path),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+    assert (tmp_path / "result.json").exists()
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "it's cut"
+    assert ended(*ARGUMENTS, "-o", whole).returncode == 0
+    process = subprocess.Popen(
+        command(*ARGUMENTS, "-o", cut),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = cut / "metrics.csv"
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said == f"stopped; `growc train -o '{tmp_path}/it'\"'\"'s cut' --resume` goes on\n"
+    assert not (cut / "result.json").exists()
+    assert ended("-o", cut, "--resume").returncode == 0
+    assert outcome(cut) == outcome(whole)
 
 
 def test_processes_agree_on_when_to_write_a_checkpoint(tmp_path: Path) -> None:

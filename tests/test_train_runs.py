@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -330,6 +331,28 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert all(bool((v == v).all()) for v in kept.weights.values())
     monkeypatch.undo()
     train(None, settings, tmp_path, resume=True, device="cpu", tensorboard=False)
+
+
+def test_a_network_that_overflows_at_once(tmp_path: Path) -> None:
+    graph = net()
+    growc.initialize(graph)
+    for name, value in list(graph.weights.items()):
+        graph.weights.put(name, value * np.float32(1e30))
+    said = message(tmp_path, graph, replace(SHORT, grow=""))
+    assert "the validation loss after 0 updates is nan: the network overflows before any" in said
+    assert "last.arch" not in said
+
+
+def test_only_dropout_needs_a_seed_for_each_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    settings = replace(SHORT, grow="")
+    run(tmp_path / "plain", settings)
+    assert not seeds
+    run(tmp_path / "noisy", settings, NOISY)
+    assert len(set(seeds)) == settings.updates
 
 
 def test_weights_that_are_no_numbers_are_not_kept(

@@ -17,7 +17,7 @@ from ..ir import GrowcError
 from .checkpoint import State, on_device, to_bytes
 from .data import Batches, DataSet
 from .evaluation import evaluate
-from .growth_steps import take
+from .growth_steps import drops, take
 from .observers import Observer
 from .optimization import autocast, loss_of, set_rate
 from .prefetching import in_order
@@ -73,6 +73,7 @@ class Loop:
         self.state.model = model
         self.called = self.processes.wrapped(model)
         self.graph = graph_of(model)
+        self.drops = drops(self.graph)
         self.flops = 3 * 2 * self.graph.macs() * self.settings.batch_size
 
     # ---- the run
@@ -126,9 +127,10 @@ class Loop:
     def _update(self, images: Tensor, labels: Tensor) -> None:
         state, settings, device = self.state, self.settings, self.processes.device
         progress = state.progress
-        # Dropout draws from torch's generator: a function of seed and update, so that a resumed
-        # run draws the same.
-        torch.manual_seed(_mixed(settings.seed, progress.update, self.processes.rank))
+        if self.drops:
+            # Dropout draws from torch's generator: a function of seed and update, so that a
+            # resumed run draws the same.
+            torch.manual_seed(_mixed(settings.seed, progress.update, self.processes.rank))
         set_rate(state.optimizer, settings, progress.update)
         # Copied on the CPU too: see checkpoint.on_device.
         images = images.to(device, copy=True, non_blocking=True)
@@ -166,8 +168,12 @@ class Loop:
 
     def _diverged(self, what: str, update: int) -> GrowcError:
         rows = self.state.progress.rows
-        kept = f"{self.folder.path / 'last.arch'} is the model after "
-        kept += f"{rows[-1]['update'] if rows else 0} updates"
+        if not rows:
+            return GrowcError(
+                f"{what}: the network overflows before any training",
+                help="start with smaller weights: another --seed, another init, or --weights",
+            )
+        kept = f"{self.folder.path / 'last.arch'} is the model after {rows[-1]['update']} updates"
         grown = [g["update"] for g in self.state.progress.growths if g["update"] <= update]
         after = f", {update - grown[-1]} updates after the network grew" if grown else ""
         return GrowcError(
