@@ -84,7 +84,11 @@ OPTIONS = (
     click.option("--precision", metavar="P", help="float32, bfloat16, float16 (mixed precision)."),
     click.option("--verify", metavar="V", help="proof, numeric, all, none.  [default: proof]"),
     click.option("--normalize", metavar="N", help="channel, mean_image, none.  [default: channel]"),
-    click.option("--crop/--no-crop", default=False, help="Crop images at random, padded by 4."),
+    click.option(
+        "--crop",
+        metavar="C",
+        help="At random: pad (by 4, cropped again), resized (a part, enlarged).  [default: none]",
+    ),
     click.option("--flip/--no-flip", default=False, help="Mirror every second image."),
     click.option(
         "--replacement/--no-replacement", default=False, help="Draw batches with replacement."

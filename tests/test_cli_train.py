@@ -316,7 +316,8 @@ def test_cifar10(tmp_path: Path, growc: Callable[..., Any], cifar10_test: Path) 
     """A few updates on the real images, with growth."""
     done = growc(
         *("train", "examples/r2r_figure9.arch", "--data", f"cifar10:{cifar10_test.parent}"),
-        *("--updates", "8", "--batch-size", "16", "--evaluate-every", "8", "--crop", "--flip"),
+        *("--updates", "8", "--batch-size", "16", "--evaluate-every", "8"),
+        *("--crop", "pad", "--flip"),
         *("--grow", "at 4: r2wider", "--loss", "binary_cross_entropy", "-o", tmp_path / "r"),
     )
     assert done.status == 0, done.err

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 import growc
 from growc.train.data import Batches, Normalization
-from growc.train.data.augmentation import PAD, crop, flip
+from growc.train.data.augmentation import PAD, boxes, crop, flip, resized
 from growc.train.data.examples import Stored
 
 RANDOM = np.random.default_rng(0)
@@ -53,14 +55,17 @@ def test_crop_and_flip_against_loops(n: int, c: int, h: int, w: int, data: st.Da
     st.sampled_from([1, 2, 3]),
     st.booleans(),
     st.integers(0, 2**64 - 1),
+    st.sampled_from(["pad", "resized"]),
 )
-def test_sampler_and_ranks(n: int, share: int, ranks: int, replacement: bool, seed: int) -> None:
+def test_sampler_and_ranks(
+    n: int, share: int, ranks: int, replacement: bool, seed: int, crop: str
+) -> None:
     of = examples(n, 1, 3, 2)
     settings: dict[str, Any] = {
         "batch_size": share * ranks,
         "seed": seed,
         "replacement": replacement,
-        "crop": True,
+        "crop": crop,
         "flip": True,
     }
     whole, again = batches(of, **settings), batches(of, **settings)
@@ -85,7 +90,9 @@ def test_evaluation_sees_each_once_and_in_order(n: int, size: int, ranks: int) -
     of = examples(n, 1, 2, 2)
     normal = Normalization("none", (1, 2, 2), (0.0,), (1.0,))
     parts = [
-        Batches(of, normal, batch_size=size, crop=True, flip=True, train=False, rank=r, ranks=ranks)
+        Batches(
+            of, normal, batch_size=size, crop="pad", flip=True, train=False, rank=r, ranks=ranks
+        )
         for r in range(ranks)
     ]
     seen = [p.batch(k) for k in range(len(parts[0])) for p in parts]
@@ -98,11 +105,102 @@ def test_evaluation_sees_each_once_and_in_order(n: int, size: int, ranks: int) -
 def test_augmentation_differs_by_batch_and_seed() -> None:
     of = examples(64, 3, 32, 32)
     seen = {
-        batches(of, batch_size=64, seed=s, crop=True, flip=True).batch(k)[0].numpy().tobytes()
+        batches(of, batch_size=64, seed=s, crop="pad", flip=True).batch(k)[0].numpy().tobytes()
         for s in range(2)
         for k in range(3)
     }
     assert len(seen) == 6
+
+
+def parts(seed: int, count: int, height: int, width: int) -> list[tuple[int, ...]]:
+    drawn = boxes(np.random.default_rng(seed), count, height, width)
+    return list(zip(*(b.tolist() for b in drawn), strict=True))
+
+
+@given(st.integers(0, 999), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12))
+def test_resized_against_loops(seed: int, c: int, h: int, w: int) -> None:
+    """Each new pixel by torchvision's definition, with exact fractions."""
+    images = RANDOM.integers(0, 256, (2, c, h, w)).astype(np.uint8)
+    chosen = parts(seed, 2, h, w)
+    found = resized(images, *np.array(chosen).T)
+    for i, k, y, x in np.ndindex(images.shape):
+        top, left, high, wide = chosen[i]
+        part = images[i, k, top : top + high, left : left + wide]
+        row, column = (
+            min(
+                max((Fraction(2 * at + 1, 2) * size / whole) - Fraction(1, 2), Fraction()), size - 1
+            )
+            for at, size, whole in ((y, high, h), (x, wide, w))
+        )
+        value = sum(
+            max(1 - abs(row - r), 0) * max(1 - abs(column - s), 0) * int(part[r, s])
+            for r, s in np.ndindex(part.shape)
+        )
+        # Rounded: to the nearest, but for float32's errors.
+        assert abs(int(found[i, k, y, x]) - value) <= Fraction(1, 2) + Fraction(1, 1000)
+
+
+def test_resized_is_what_torch_gives() -> None:
+    images = RANDOM.integers(0, 256, (40, 3, 20, 30)).astype(np.uint8)
+    chosen = parts(3, 40, 20, 30)
+    found = resized(images, *np.array(chosen).T)
+    for image, mine, (top, left, high, wide) in zip(images, found, chosen, strict=True):
+        part = torch.from_numpy(image[:, top : top + high, left : left + wide])[None].float()
+        wanted = F.interpolate(part, (20, 30), mode="bilinear", antialias=True)[0]
+        np.testing.assert_allclose(mine, wanted.numpy(), rtol=0, atol=0.501)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (40, 20), (100, 10), (10, 100), (1, 1)])
+def test_boxes_are_torchvisions(height: int, width: int) -> None:
+    """Where a box of the right area and ratio fits, the first of ten; else the middle."""
+    drawn = np.array(parts(0, 4000, height, width))
+    tops, lefts, high, wide = drawn.T
+    assert (tops >= 0).all()
+    assert (lefts >= 0).all()
+    assert (tops + high <= height).all()
+    assert (lefts + wide <= width).all()
+    if height == width == 32:
+        area = high * wide / 1024
+        # Sides are rounded to whole pixels, of 8 at least.
+        assert (area.min(), area.max()) == (
+            pytest.approx(0.08, abs=0.01),
+            pytest.approx(1, abs=0.1),
+        )
+        ratios = wide / high
+        assert (ratios.min(), ratios.max()) == (
+            pytest.approx(0.75, abs=0.06),
+            pytest.approx(4 / 3, abs=0.1),
+        )
+        mine = area.mean(), ratios.mean(), tops.mean(), lefts.mean()
+        assert mine == pytest.approx(by_hand(32, 4000), rel=0.04)
+    if max(height, width) == 100:
+        middle = tuple(((43, 0, 13, 10), (0, 43, 10, 13))[width == 100])
+        assert middle in {tuple(d) for d in drawn.tolist()}
+
+
+def by_hand(size: int, count: int) -> tuple[float, ...]:
+    """Means over torchvision's own loop, of area, ratio, top and left."""
+    random = np.random.default_rng(1)
+    found = []
+    while len(found) < count:
+        area = size * size * random.uniform(0.08, 1)
+        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if w <= size and h <= size:  # ten tries hardly ever fail with these
+            i, j = random.integers(size - h + 1), random.integers(size - w + 1)
+            found.append((h * w / size**2, w / h, i, j))
+    return tuple(np.mean(found, axis=0).tolist())
+
+
+def test_crops_leave_flips_as_they_are() -> None:
+    of = examples(8, 1, 4, 4)
+    settings: dict[str, Any] = {"batch_size": 8, "flip": True}
+    plain = batches(of, **settings).batch(2)[0]
+    whole = np.array([[0, 0, 4, 4]] * 8).T
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("growc.train.data.batches.boxes", lambda *_: tuple(whole))
+        same = batches(of, **settings, crop="resized").batch(2)[0]
+    torch.testing.assert_close(plain, same, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +210,7 @@ def test_augmentation_differs_by_batch_and_seed() -> None:
         ({"batch_size": 3, "ranks": 2}, "can't be shared equally"),
         ({"batch_size": 2, "ranks": 2, "rank": 2}, "no process 2 of 2"),
         ({"batch_size": 2, "seed": -1}, "is no seed"),
+        ({"batch_size": 2, "crop": "padded"}, "no crop `padded`"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:

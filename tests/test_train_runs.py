@@ -149,8 +149,8 @@ def test_the_best_model_is_that_of_the_best_row(tmp_path: Path) -> None:
         {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "lr": 0.05, "amsgrad": False},
         {"optimizer": "adamw", "weight_decay": 0.1, "scale_weight_decay": True},
         {"loss": "binary_cross_entropy", "normalize": "mean_image", "replacement": True},
-        {"precision": "bfloat16", "lr_schedule": "cosine", "warmup": 3},
-        {"clip": 0.1, "crop": True, "flip": True, "label_smoothing": 0.1, "validation": 0},
+        {"precision": "bfloat16", "lr_schedule": "cosine", "warmup": 3, "crop": "resized"},
+        {"clip": 0.1, "crop": "pad", "flip": True, "label_smoothing": 0.1, "validation": 0},
     ],
     ids=["sgd", "adamw", "bce", "bfloat16", "clip"],
 )

@@ -15,6 +15,7 @@ from ..compiler import VERIFY
 from ..ir import GrowcError
 from ..ir.diagnostics import did_you_mean
 from ..passes.pipeline import parse_pipeline
+from .data.augmentation import CROPS
 from .data.normalization import KINDS
 
 LOSSES = ("cross_entropy", "binary_cross_entropy")
@@ -48,7 +49,7 @@ class Settings:
     validation: int | None = None
     """Images taken out of the training images to choose the best model by."""
     normalize: str = "channel"
-    crop: bool = False
+    crop: str = "none"
     flip: bool = False
     replacement: bool = False
     """Draw each batch from all training images, instead of shuffled epochs."""
@@ -88,6 +89,7 @@ class Settings:
         """Raises :class:`WrongSetting`."""
         for name, choices in (
             ("normalize", KINDS),
+            ("crop", CROPS),
             ("loss", LOSSES),
             ("optimizer", OPTIMIZERS),
             ("lr_schedule", SCHEDULES),

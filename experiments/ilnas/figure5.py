@@ -55,7 +55,7 @@ def recipe(spec: str, seed: int, arm: str, epochs: float, params: int, data: Dat
     settings = Settings(
         data=spec,
         validation=HELD_OUT,
-        crop=True,
+        crop="pad",
         flip=data.name.startswith("cifar"),
         batch_size=BATCH,
         updates=updates,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...ir import GrowcError
-from .augmentation import PAD, crop, flip
+from .augmentation import CROPS, PAD, boxes, crop, flip, resized
 from .examples import Examples
 from .normalization import Normalization
 from .seeding import AUGMENT, DRAW, EPOCH, generator
@@ -20,8 +20,9 @@ class Batches:
 
     With ``train`` they are random and go on for ever, all of ``batch_size``: drawn with
     ``replacement``, or from one shuffled epoch after the other (a batch may have the end of one
-    and the start of the next). ``crop`` pads images by 4 black pixels and crops them at random to
-    their size, ``flip`` mirrors every second one.
+    and the start of the next). ``crop`` is ``none``; ``pad``, which pads images by 4 black pixels
+    and crops them at random to their size; or ``resized``, which enlarges a random part to it, as
+    torchvision's RandomResizedCrop. ``flip`` mirrors every second image.
 
     Without ``train`` there are ``len(batches)`` of them, which hold each example once and in
     order, as it is; the last one may be shorter.
@@ -38,7 +39,7 @@ class Batches:
         batch_size: int,
         seed: int = 0,
         replacement: bool = False,
-        crop: bool = False,
+        crop: str = "none",
         flip: bool = False,
         train: bool = True,
         rank: int = 0,
@@ -57,6 +58,8 @@ class Batches:
             )
         if train and not len(examples):
             raise GrowcError("no examples to train on", help="leave some for training")
+        if crop not in CROPS:
+            raise GrowcError(f"no crop `{crop}`", help=f"there are: {', '.join(CROPS)}")
         generator(seed, DRAW)  # says at once if that is no seed
         self.examples = examples
         self.normalization = normalization
@@ -104,14 +107,18 @@ class Batches:
         total = len(chosen)
         mine = slice(total * self.rank // self.ranks, total * (self.rank + 1) // self.ranks)
         images = self.examples.images(chosen[mine])
-        if self.train and (self.crop or self.flip):
-            # Drawn for the whole batch and all in any case: neither the number of processes nor
-            # the other augmentation changes what happens to an image.
+        if self.train and (self.crop != "none" or self.flip):
+            # Drawn for the whole batch and in one order: neither the number of processes nor the
+            # other augmentation changes what happens to an image.
             random = generator(self.seed, AUGMENT, k)
             down, right = random.integers(2 * PAD + 1, size=(2, total))
             mirrored = random.integers(2, size=total).astype(bool)
-            if self.crop:
+            if self.crop == "pad":
                 images = crop(images, down[mine], right[mine])
+            if self.crop == "resized":
+                images = resized(
+                    images, *(b[mine] for b in boxes(random, total, *images.shape[2:]))
+                )
             if self.flip:
                 images = flip(images, mirrored[mine])
         pixels = self.normalization.apply(images)
