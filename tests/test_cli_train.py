@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from .test_train_data_formats import idx
 from .test_train_runs import outcome
 
 GROW = "at 20: r2wider{variant=concat}; at 40: r2deeper"
@@ -323,3 +326,54 @@ def test_cifar10(tmp_path: Path, growc: Callable[..., Any], cifar10_test: Path) 
     assert done.status == 0, done.err
     assert "cifar10: 49,000 training, 1,000 validation and 1,000 test images" in done.out
     assert "proved (eval, train)" in done.out
+
+
+def test_mnist(tmp_path: Path, growc: Callable[..., Any]) -> None:
+    """The digits as IDX files, 28x28, one of them packed."""
+    from sklearn.datasets import load_digits
+
+    bundled = load_digits()
+    pixels = np.zeros((300, 28, 28), np.uint8)
+    pixels[:, 2:26, 2:26] = (bundled.images[:300] * 15).astype(np.uint8).repeat(3, 1).repeat(3, 2)
+    where = tmp_path / "MNIST"
+    where.mkdir()
+    for part, some in (("train", slice(0, 240)), ("t10k", slice(240, 300))):
+        (where / f"{part}-images-idx3-ubyte").write_bytes(idx(pixels[some]))
+        labels = idx(bundled.target[:300][some].astype(np.uint8))
+        (where / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    done = growc(
+        *("train", "examples/mlp.arch", "--data", f"mnist:{tmp_path}", "--epochs", "6"),
+        *("--set", "widths=[16, 16]", "--batch-size", "16", "--grow", "at 20: net2wider"),
+        *("-o", tmp_path / "r", "--json"),
+    )
+    assert done.status == 0, done.err
+    assert done.json["best"]["test_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_folder_of_images(tmp_path: Path, growc: Callable[..., Any], workers: str) -> None:
+    """Two classes that differ in their colour, in files of another size."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for part, count in (("train", 20), ("val", 5)):
+        for channel, name in enumerate(("reds", "greens")):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 60, (11, 13, 3)).astype(np.uint8)
+                pixels[..., channel] += 150
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{i}.png")
+    net = tmp_path / "net.arch"
+    net.write_text(
+        "net n { input x: f32[3, 8, 8]"
+        "  output y = x -> conv2d(4) -> relu -> conv2d(4) -> relu -> flatten -> linear(2) }"
+    )
+    done = growc(
+        *("train", net, "--data", f"folder:{tmp_path / 'images'}?size=8", "--updates", "30"),
+        *("--batch-size", "8", "--lr", "0.01", "--crop", "resized", "--flip"),
+        *("--grow", "at 10: r2deeper", "--workers", workers, "-o", tmp_path / "r"),
+    )
+    assert done.status == 0, done.err
+    assert "folder: 38 training, 2 validation and 10 test images of 3x8x8, 2 classes" in done.out
+    assert "proved (eval, train)" in done.out
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["last"]["test_accuracy"] == 1.0

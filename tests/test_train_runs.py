@@ -270,23 +270,57 @@ def test_killed_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 
 def test_checkpoints_between_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after each update, also after one with a growth step before it."""
-    run(tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    require_same_when_killed(tmp_path, SHORT, (3, 8, 11, 14))
 
-    class Killing(Observer):
-        def __init__(self, at: int) -> None:
-            self.at = at
 
-        def updated(self, update: int, loss: float) -> None:
-            if update == self.at:
-                raise Killed
+class Killing(Observer):
+    def __init__(self, at: int) -> None:
+        self.at = at
 
-    for at in (3, 8, 11, 14):
+    def updated(self, update: int, loss: float) -> None:
+        if update == self.at:
+            raise Killed
+
+
+def require_same_when_killed(tmp_path: Path, settings: Settings, updates: tuple[int, ...]) -> None:
+    """A run that is killed at one of the updates and resumed gives what it gives uninterrupted."""
+    run(tmp_path / "whole", settings)
+    for at in updates:
         where = tmp_path / str(at)
         with pytest.raises(Killed):
-            run(where, observer=Killing(at))
-        train(None, SHORT, where, resume=True, device="cpu", tensorboard=False)
+            run(where, settings, observer=Killing(at))
+        train(None, settings, where, resume=True, device="cpu", tensorboard=False)
         assert outcome(where) == outcome(tmp_path / "whole")
+
+
+def sizes(where: Path) -> list[int]:
+    growths = json.loads((where / "growth.json").read_text())
+    return [growths[0]["params"][0], *(g["params"][1] for g in growths)]
+
+
+def test_a_step_that_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of channels stay equal, as the rate is 0 when they come; their moments move on."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    grow = "at 6: net2wider; at 10: merge_duplicates"
+    still = {"lr_schedule": "steps", "lr_steps": (5,), "lr_decay": 0.0}
+    require_same_when_killed(tmp_path, replace(SHORT, grow=grow, **still), (8, 12))
+    before, wide, after = sizes(tmp_path / "whole")
+    assert before == after < wide
+
+
+def test_steps_under_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters that are missing are not trained, before and after a resumption."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    grow = "at 4: new_node{count=2}; at 8: new_connection{count=3}; at 12: r2deeper{at=block1}"
+    require_same_when_killed(tmp_path, replace(SHORT, grow=grow), (6, 10, 13))
+    found = sizes(tmp_path / "whole")
+    assert found == sorted(found)
+    last = growc.load(tmp_path / "whole" / "last.arch").weights
+    assert last.masks
+    for name, mask in last.masks.items():
+        assert not last[name][~mask].any()
+        assert last[name][mask].all()
 
 
 def test_resuming_what_has_ended_changes_nothing(tmp_path: Path) -> None:
