@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -130,3 +132,12 @@ def test_two_runs_are_not_in_one_folder_at_a_time(tmp_path: Path) -> None:
             tmp_path, net(), SHORT
         )
     run(tmp_path, replace(SHORT, updates=4))
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with RunFolder(tmp_path).locked():
+        pass

@@ -2,7 +2,8 @@
 
 A resumed run gives what a run with its present settings would have given from the beginning. So
 growth steps that are still to come may be others, and the run may be longer where the learning
-rates of the updates made do not depend on its length.
+rates of the updates made do not depend on its length. (Its evaluation at the former end stays, so
+that the next row's training loss is the mean since then.)
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ tensorboard/        curves
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +33,14 @@ from .data import Normalization
 from .settings import Settings, WrongSetting
 
 COLUMNS = ("update", "seconds", "flops", "params", "loss", "accuracy", "train_loss", "lr")
+
+
+def _lock(file: int) -> None:
+    """Raises BlockingIOError if another process has the lock."""
+    if sys.platform != "win32":  # which has none of these
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class RunFolder:
@@ -125,12 +133,14 @@ class RunFolder:
             raise GrowcError(f"{self.path}: {error.strerror or error}") from error
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(lock.fileno())
             except BlockingIOError:
                 raise GrowcError(
                     f"{self.path}: another growc is at work on this run",
                     help="wait for it or stop it, or give another folder",
                 ) from None
+            except OSError:
+                pass  # a file system without locks: better to train than not
             yield
 
     def stored_settings(self) -> Settings:
