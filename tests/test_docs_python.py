@@ -76,13 +76,23 @@ def test_training_page(root: Path, folder: Path, growc: Callable[..., Any]) -> N
     exec(compile(code, "docs/training.md", "exec"), {})
 
 
+def test_search_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
+    text = (root / "docs" / "search.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    growc (.*)$", text, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        done = growc(*shlex.split(command))
+        assert done.status == 0, done.err
+    assert (folder / "found.html").exists()
+
+
 def test_readme(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     """Every `growc …` line of the README, in order, then its Python."""
     text = (root / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    (?:\$ )?growc (.*)$", text, re.MULTILINE)
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command in commands:
-        done = growc(*shlex.split(command))
+        done = growc(*shlex.split(command, comments=True))
         assert done.status == 0, done.err
     (code,) = blocks(root / "README.md", "python")
     exec(compile(code.replace("\n...\n", "\n"), "README.md", "exec"), {})
