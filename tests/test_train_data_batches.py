@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -172,10 +173,14 @@ def test_boxes_are_torchvisions(height: int, width: int) -> None:
             pytest.approx(4 / 3, abs=0.1),
         )
         mine = area.mean(), ratios.mean(), tops.mean(), lefts.mean()
-        assert mine == pytest.approx(by_hand(32, 4000), rel=0.04)
+        wanted = by_hand(32, 4000)
+        assert mine == pytest.approx(wanted, rel=0.04)
+        # A ratio that is uniform itself, and not its logarithm, has a mean 3% larger.
+        assert mine[1] == pytest.approx(wanted[1], rel=0.01)
     if max(height, width) == 100:
-        middle = tuple(((43, 0, 13, 10), (0, 43, 10, 13))[width == 100])
-        assert middle in {tuple(d) for d in drawn.tolist()}
+        # Two of three times none fits.
+        middle = (0, 43, 10, 13) if width == 100 else (43, 0, 13, 10)
+        assert Counter(map(tuple, drawn.tolist())).most_common(1)[0][0] == middle
 
 
 def by_hand(size: int, count: int) -> tuple[float, ...]:
