@@ -90,7 +90,10 @@ OTHERS = {"expand_every", "freeze", "start_params"}
 )
 @click.option("--nodes", type=FROM_0, metavar="N", help="Placeholders a layer.  [default: 8]")
 @click.option(
-    "--sources/--no-sources", default=True, help="Connections from earlier layers of the stage."
+    "--sources",
+    type=FROM_0,
+    metavar="N",
+    help="Layers that may be connected with an earlier node of their stage.  [default: 2]",
 )
 @click.option("--layers", type=FROM_0, metavar="N", help="New layers tried.  [default: 1]")
 @training_options

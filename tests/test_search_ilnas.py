@@ -64,7 +64,7 @@ def test_any_sequence_of_expansions_is_proved_and_counts_what_it_adds(data):
     for seed in range(data.draw(st.integers(1, 3))):
         space = Space(
             nodes=data.draw(st.integers(0, 3)),
-            sources=data.draw(st.booleans()),
+            sources=data.draw(st.integers(0, 4)),
             layers=data.draw(st.integers(0, 2)),
         )
         made = scaffold(graph, space, seed)
@@ -88,7 +88,7 @@ def test_what_is_added_is_what_the_gradients_were_of(granularity, seed):
     graph = images()
     x, y = torch.randn(8, 2, 6, 6), torch.arange(8) % 3
     for step in range(2):  # the second time, layers have masks and connections beside them
-        made = scaffold(graph, Space(nodes=3, layers=2), seed)
+        made = scaffold(graph, Space(nodes=3, sources=9, layers=2), seed)
         gradients = Hypernet(made, torch.device("cpu")).gradients([(x, y)], F.cross_entropy)
         units = units_of(made, granularity)
         score = np.random.default_rng(seed + step).random(len(units.size)) + 1
@@ -153,7 +153,7 @@ def test_the_choice_is_that_of_brute_force():
     x, y = torch.randn(16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 3
     rate, m, n = 3.0, 4, 8
     search = Ilnas(max_params=1000, arch_lr=m / graph.parameter_count(), granularity="weight",
-                   ratio=n / m, nodes=0, sources=False, layers=0)  # fmt: skip
+                   ratio=n / m, nodes=0, sources=0, layers=0)  # fmt: skip
     look = Look(graph=graph, index=0, left=1, seed=0, rate=rate, batches=lambda k: [(x, y)] * k,
                 loss_of=F.cross_entropy, total=lambda t: t, processes=1,
                 device=torch.device("cpu"))  # fmt: skip
@@ -202,7 +202,7 @@ def test_the_choice_is_that_of_brute_force():
 
 
 def test_what_opens_a_node_or_a_layer_pays_for_it():
-    made = scaffold(images(), Space(nodes=2, sources=False, layers=0), 0)
+    made = scaffold(images(), Space(nodes=2, sources=0, layers=0), 0)
     units = units_of(made, "weight")
     (node,) = {o for o in made.openers if o.addition.at == ("b.conv2d",) and o.number == 1}
     assert node.cost == 4 * 9 + 1 + 2  # incoming weights, bias, the batch norm's two
@@ -216,7 +216,7 @@ def test_what_opens_a_node_or_a_layer_pays_for_it():
 
 
 def test_a_unit_that_does_not_fit_is_passed_over():
-    made = scaffold(images(), Space(nodes=2, sources=False, layers=0), 0)
+    made = scaffold(images(), Space(nodes=2, sources=0, layers=0), 0)
     units = units_of(made, "weight")
     score = np.linspace(2, 1, len(units.size))
     costs = {o.cost for o in made.openers}
@@ -228,7 +228,7 @@ def test_a_unit_that_does_not_fit_is_passed_over():
 
 
 def test_scores_are_the_root_of_the_mean_square():
-    made = scaffold(images(), Space(nodes=1, sources=True, layers=0), 0)
+    made = scaffold(images(), Space(nodes=1, sources=9, layers=0), 0)
     rng = np.random.default_rng(0)
     gradients = {f.key: rng.normal(size=f.missing.shape) for f in made.fields}
     for granularity in GRANULARITIES:
@@ -287,7 +287,7 @@ def test_no_more_than_64_convolutions():
     graph = loads(f"net n {{ input x: f32[2, 4, 4]\noutput y = x {layers} -> flatten "
                   "-> linear(2) }")  # fmt: skip
     growc.initialize(graph)
-    made = scaffold(graph, Space(nodes=0, sources=False, layers=5), 0)
+    made = scaffold(graph, Space(nodes=0, sources=0, layers=5), 0)
     assert conv_depth(made.graph) == MAX_CONVS
 
 

@@ -155,10 +155,10 @@ def test_dead_channels_can_be_pruned_for_export(tmp_path: Path) -> None:
 
 
 def test_a_search_in_a_schedule_is_read_and_written() -> None:
-    text = "every 500 until 4000: ilnas{max_params=50000, granularity=kernel, sources=false}"
+    text = "every 500 until 4000: ilnas{max_params=50000, granularity=kernel, sources=0}"
     (step,) = parse_schedule(text)
     assert isinstance(step, Repeated)
-    assert step.search == Ilnas(max_params=50000, granularity="kernel", sources=False)
+    assert step.search == Ilnas(max_params=50000, granularity="kernel", sources=0)
     assert str(step) == text
     assert list(step.times(5000)) == list(range(500, 4001, 500))
     assert list(step.times(1700)) == [500, 1000, 1500]

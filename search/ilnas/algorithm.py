@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir import Graph
-from ...ir.attributes import Bool, Float, Int, Optional, attr
 from ...ir.attributes import Choice as Word
+from ...ir.attributes import Float, Int, Optional, attr
 from ...ir.weights import generator
 from ...train.searching import Choice, Look, Search, register_search
 from .choosing import GRANULARITIES, Units, best, entries, price_of, scores, units_of
@@ -59,8 +59,8 @@ class Ilnas(Search):
     )
     batches: int = attr(Int(1), 1, doc="training batches that each gradient is the mean of")
     nodes: int = attr(Int(0, 1024), 8, doc="placeholder nodes for each layer")
-    sources: bool = attr(
-        Bool(), True, doc="whether each layer may be connected with one more earlier node"
+    sources: int = attr(
+        Int(0), 2, doc="layers, drawn at random, that may be connected with one more earlier node"
     )
     layers: int = attr(Int(0, 64), 1, doc="new layers, each behind a ReLU")
     kernel: int = attr(Int(1), 3, doc="window of new convolutional layers")

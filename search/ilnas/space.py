@@ -35,8 +35,9 @@ class Space:
 
     nodes: int = 8
     """Placeholder nodes for each layer."""
-    sources: bool = True
-    """Whether each layer may be connected with one more earlier node of its stage."""
+    sources: int = 2
+    """Layers, drawn at random, each of which may be connected with one more earlier node of its
+    stage. That is a layer more each time, which is computed densely however little is chosen."""
     layers: int = 1
     """New layers behind ReLUs."""
     kernel: int = 3
@@ -100,7 +101,7 @@ def scaffold(graph: Graph, space: Space, seed: int) -> Scaffold:
         if made.candidates <= space.max_candidates:
             return made
         if smaller.sources:
-            smaller = replace(smaller, sources=False)
+            smaller = replace(smaller, sources=smaller.sources // 2)
         elif smaller.nodes:
             smaller = replace(smaller, nodes=smaller.nodes // 2)
         elif smaller.layers:
@@ -219,8 +220,10 @@ class _Builder:
             for place in NewConnection(source=source, indices=()).find(self.graph).main:
                 if isinstance(place, Place) and place.name not in self.first:
                     possible.setdefault(place.name, []).append(source)
-        for name, sources in possible.items():
-            drawn = int(generator(self.seed, "sources", name).integers(len(sources)))
+        order = generator(self.seed, "sources").permutation(len(possible))
+        for name in [list(possible)[i] for i in order][: self.space.sources]:
+            sources = possible[name]
+            drawn = int(generator(self.seed, "source", name).integers(len(sources)))
             addition = NewConnection(at=(name,), source=sources[drawn], indices=())
             found = addition.find(self.graph).main
             if not any(p.name == name for p in found if isinstance(p, Place)):
