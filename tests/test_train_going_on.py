@@ -120,10 +120,30 @@ def test_growth_steps_that_were_made_cannot_change(tmp_path: Path) -> None:
     settings = replace(SHORT, grow="at 4: r2wider")
     run(tmp_path, replace(settings, updates=8))
     said = message(tmp_path, None, replace(settings, grow="at 4: r2deeper"), resume=True)
-    assert "the growth steps made so far are `at 4: r2wider`, which --grow changes" in said
+    assert "the growth steps made so far are `at 4: r2wider`, and would now be others" in said
     run(tmp_path, replace(settings, grow="at 4: r2wider; at 10: r2deeper"), resume=True)
     growths = json.loads((tmp_path / "growth.json").read_text())
     assert [g["update"] for g in growths] == [4, 10]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("updates = 12", "updates = 16", "--updates cannot become 16 after 12: with --lr-schedule"),
+        ("at 4: r2wider", "at 4: r2deeper", "growth steps made so far are `at 4: r2wider`"),
+        ("lr = 0.001", "lr = 0.5", "the run was begun with other settings: --lr was 0.001, not"),
+    ],
+)
+def test_edited_settings_are_compared_with_what_was_trained(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    run(tmp_path, replace(SHORT, grow="at 4: r2wider", lr_schedule="cosine"))
+    told = RunFolder(tmp_path).settings
+    told.write_text(told.read_text().replace(before, after))
+    edited = RunFolder(tmp_path).stored_settings()
+    found = message(tmp_path, None, edited, resume=True)
+    assert said in found
+    assert str(told) in found
 
 
 def test_two_runs_are_not_in_one_folder_at_a_time(tmp_path: Path) -> None:

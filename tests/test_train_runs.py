@@ -446,7 +446,7 @@ def test_damaged_checkpoints(tmp_path: Path, content: bytes | str) -> None:
 
 def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     run(tmp_path / "a")
-    run(tmp_path / "b", replace(SHORT, lr=0.5))
+    run(tmp_path / "b", replace(SHORT, seed=1))
     (tmp_path / "a" / "checkpoint.pt").write_bytes((tmp_path / "b" / "checkpoint.pt").read_bytes())
     assert "is of another run" in message(tmp_path / "a", None, SHORT, resume=True)
 

@@ -98,6 +98,14 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def settings_of(path: Path, content: dict[str, Any]) -> Settings:
+    """What the run in it was told. Raises :class:`GrowcError` if it is damaged."""
+    try:
+        return Settings(**content["identity"]["settings"])
+    except (KeyError, TypeError, GrowcError) as error:
+        raise _damaged(path) from error
+
+
 def progress_of(path: Path, content: dict[str, Any]) -> Progress:
     """How far the run was. Raises :class:`GrowcError` if the checkpoint is damaged."""
     try:

@@ -26,8 +26,6 @@ from .run_folder import RunFolder
 from .schedule import parse_schedule
 from .settings import DEFAULTS, Settings
 
-FREE = ("updates", "grow")
-"""The settings that may change while nothing was made of what changes."""
 LOOKED_AT = 16
 """How many images of each part of the data are hashed."""
 
@@ -92,7 +90,7 @@ def require_continuable(
 ) -> None:
     """Raise :class:`GrowcError` naming every setting that a run was begun with another value of,
     but for those that may change after ``progress``."""
-    free = list(FREE)
+    free = ["updates", "grow"]
     if same_but_for_folder(stored.data, given.data):
         free.append("data")
     require_same_values(folder, vars(stored), vars(given), free=free)
@@ -107,8 +105,9 @@ def require_continuable(
         was = "; ".join(map(str, before)) or "none"
         raise GrowcError(
             f"{folder.path}: after {progress.update:,} updates, the growth steps made so far are "
-            f"`{was}`, which --grow changes",
-            help="keep them as they were: only steps that are still to come may be others",
+            f"`{was}`, and would now be others",
+            help=f"keep them in --grow or in {folder.settings} as they were: only steps that are "
+            "still to come may be others",
         )
 
 
@@ -120,7 +119,8 @@ def _require_extendable(
         raise GrowcError(
             f"{change}: with --lr-schedule {given.lr_schedule} the learning rates of the updates "
             "made depend on the length of the run",
-            help=f"leave it out; {folder.path / 'last.arch'} can start a new run",
+            help=f"leave it out (or undo the change in {folder.settings}); "
+            f"{folder.path / 'last.arch'} can start a new run",
         )
     if given.updates < progress.update:
         raise GrowcError(
@@ -170,14 +170,9 @@ def require_same_version(path: Path, stored: dict[str, Any]) -> None:
         )
 
 
-def require_same_run(
-    path: Path, stored: dict[str, Any], graph: Graph, settings: Settings, data: Any
-) -> None:
+def require_same_run(path: Path, stored: dict[str, Any], graph: Graph, data: Any) -> None:
     """Raise :class:`GrowcError` for a checkpoint that is not of the run whose files it is among."""
-    then = stored.get("settings")
-    fixed = {name: v for name, v in vars(settings).items() if name not in (*FREE, "data")}
-    same = isinstance(then, dict) and fixed.items() <= then.items()
-    if not same or stored.get("net") != fingerprint_of(graph) or stored.get("data") != data:
+    if stored.get("net") != fingerprint_of(graph) or stored.get("data") != data:
         raise GrowcError(
             f"{path}: is of another run than the files beside it",
             help="put back the files of its run",

@@ -184,7 +184,9 @@ def _begun(
     if where.checkpoint.exists():  # else it was killed before the first one
         content = checkpoint.read(where.checkpoint)
         require_same_version(where.checkpoint, content["identity"])
-        require_same_run(where.checkpoint, content["identity"], stored, told, where.stored_data())
+        require_same_run(where.checkpoint, content["identity"], stored, where.stored_data())
+        # What was trained was told this; the file of the settings may have been edited since.
+        told = checkpoint.settings_of(where.checkpoint, content)
         progress = checkpoint.progress_of(where.checkpoint, content)
     require_continuable(where, told, settings, progress)
     require_same_data(where, where.stored_data(), data, settings.data)
