@@ -250,6 +250,31 @@ def test_killed_at_any_file_and_resumed(
         pytest.fail("a run writes more files than this test kills it at")
 
 
+def test_killed_between_weights_and_their_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files cannot change at once; a reader is told, and never gets another model."""
+    replaced = Path.replace
+    seen: list[str] = []
+
+    def replace_or_die(self: Path, target: Path) -> Any:
+        seen.append(target.name)
+        if seen.count("last.arch") == 2:
+            raise Killed
+        return replaced(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_or_die)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert seen[-2:] == ["last.safetensors", "last.arch"]
+    with pytest.raises(growc.GrowcError, match="the weights are not the ones this network was"):
+        growc.load(tmp_path / "last.arch")
+    # As far as it was written, the evaluation is in files before the checkpoint has it.
+    train(None, SHORT, tmp_path, resume=True, device="cpu", tensorboard=False)
+    assert growc.load(tmp_path / "last.arch").weights
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     run(tmp_path / "whole")
