@@ -98,7 +98,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except Failed:
         status = 1
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            report(_as_mistake(error), as_json)
+        else:
+            error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; nothing was written", err=True)
@@ -120,6 +123,8 @@ def _as_mistake(error: Exception) -> GrowcError:
 
     if isinstance(error, GrowcError):
         return error
+    if isinstance(error, click.ClickException):
+        return GrowcError(error.format_message())
     if isinstance(error, MemoryError):
         return GrowcError("this network does not fit into memory; nothing was written")
     if os.environ.get("GROWC_TRACEBACK"):

@@ -12,6 +12,7 @@ import click
 from ..train.observers import Observer
 
 if TYPE_CHECKING:
+    from ..train.data import DataSet
     from ..train.observers import Beginning
 
 COLUMNS = (
@@ -33,6 +34,10 @@ class Talking(Observer):
         self._bar: Any = None
         self._task: Any = None
 
+    def opened(self, data: DataSet) -> None:
+        if not self.quiet:
+            self._say(str(data))
+
     def began(self, beginning: Beginning) -> None:
         for difference in beginning.differences:
             click.echo(f"warning: {difference}", err=True)
@@ -40,7 +45,6 @@ class Talking(Observer):
             return
         settings, data, graph = beginning.settings, beginning.data, beginning.graph
         update = beginning.update
-        self._say(str(data))
         judged = "validation images" if len(data.validation) else "training images: no validation"
         self._say(
             f"{graph.name}: {graph.parameter_count():,} parameters, {settings.updates:,} updates "

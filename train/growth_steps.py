@@ -18,7 +18,7 @@ from ..ir.ops import Attention, BatchNorm, Dropout
 from .checkpoint import State, on_device
 from .growing import Growth, grow_step
 from .optimization import Loss
-from .schedule import GrowthStep, doable, parse_schedule, seed_of
+from .schedule import GrowthStep, Repeated, doable, parse_schedule, seed_of
 from .settings import Settings
 
 MOVED = 1e-3
@@ -109,8 +109,13 @@ def take(
 def _failed(step: GrowthStep, settings: Settings, error: GrowcError) -> GrowcError:
     """The mistake, and how the run can go on all the same."""
     first, *more = error.diagnostics
-    others = "; ".join(str(s) for s in parse_schedule(settings.grow) if s.update != step.update)
-    ways = f"resume with `--grow '{others}'` to go on without this step, or with another one in it"
+    schedule = parse_schedule(settings.grow)
+    if any(isinstance(s, Repeated) for s in schedule):
+        ways = "this is a mistake of the search or of growc; the last checkpoint is kept"
+    else:
+        others = "; ".join(str(s) for s in schedule if s.update != step.update)
+        ways = f"resume with `--grow '{others}'` to go on without this step, or with another one"
+        ways += " in it"
     help = f"{first.help}; {ways}" if first.help else ways
     message = f"the growth step at {step.update} failed: {first.message}"
     return GrowcError(Diagnostic(message, help=help, notes=first.notes), *more)

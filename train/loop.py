@@ -216,14 +216,15 @@ class Loop:
         if better:
             progress.best = row
         if self.processes.first:
-            # The checkpoint last: killed before it, the run makes this evaluation again.
+            # The checkpoint last: killed before it, the run makes this evaluation again, and no
+            # curve lacks it.
             graph = graph_of(state.model)
             if better:
                 self.folder.write_model("best", graph, onnx=True)
             self.folder.write_model("last", graph)
             self.folder.write_metrics(progress.rows)
-            self.folder.write_checkpoint(to_bytes(state, self.identity))
             self.observer.evaluated(row, better)
+            self.folder.write_checkpoint(to_bytes(state, self.identity))
         self._since = self._written = time.perf_counter()
 
     def _measure(self, model: nn.Module, part: str) -> tuple[float, float]:

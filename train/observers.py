@@ -35,6 +35,9 @@ class Beginning:
 class Observer:
     """Is told what happens in a run, in the first process; does nothing with it."""
 
+    def opened(self, data: DataSet) -> None:
+        """The data is there; what comes before the first update may take a while yet."""
+
     def began(self, beginning: Beginning) -> None:
         """A run is about to make its next update."""
 
@@ -59,6 +62,10 @@ class Several(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self.observers = observers
+
+    def opened(self, data: DataSet) -> None:
+        for observer in self.observers:
+            observer.opened(data)
 
     def began(self, beginning: Beginning) -> None:
         for observer in self.observers:

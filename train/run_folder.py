@@ -168,7 +168,7 @@ class RunFolder:
     def write_model(self, name: str, graph: Graph, *, onnx: bool = False) -> None:
         """``NAME.arch`` with its weights, and ``NAME.onnx``."""
         kinds = ("arch", "onnx") if onnx else ("arch",)
-        write_files(artifacts.contents(graph, self.path / name, kinds), overwrite=True)
+        self._write_all(artifacts.contents(graph, self.path / name, kinds))
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO()
@@ -182,13 +182,12 @@ class RunFolder:
         ``growc verify --certificate`` checks again; None if it found nothing to do."""
         if compiled is not None:
             where = self.path / "growth" / str(growths[-1]["update"])
-            write_files(
+            self._write_all(
                 {
                     **artifacts.contents(compiled.start, where / "before"),
                     **artifacts.contents(compiled.graph, where / "after"),
                     where / "proof.json": to_text(compiled).encode(),
-                },
-                overwrite=True,
+                }
             )
         self._write("growth.json", json.dumps(growths, indent=2) + "\n")
 
@@ -196,7 +195,17 @@ class RunFolder:
         self._write("result.json", json.dumps(result, indent=2) + "\n")
 
     def write_checkpoint(self, content: bytes) -> None:
-        write_files({self.checkpoint: content}, overwrite=True)
+        self._write_all({self.checkpoint: content})
 
     def _write(self, name: str, text: str) -> None:
-        write_files({self.path / name: text.encode()}, overwrite=True)
+        self._write_all({self.path / name: text.encode()})
+
+    def _write_all(self, files: dict[Path, bytes]) -> None:
+        try:
+            write_files(files, overwrite=True)
+        except GrowcError as error:
+            raise GrowcError(
+                error.diagnostics[0].message,
+                help="the run is kept as of its last checkpoint: check the folder, its "
+                "permissions and the free space, and go on with --resume",
+            ) from error

@@ -87,6 +87,9 @@ def train(
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
         if data is None:
             data = data_of(settings)
+        if observer is not None and processes.first:
+            observer.opened(data)
+        data.test.check()  # they are looked at only at the end
         settings = settings.resolved(len(data.train), epochs)
         # Also resumed from elsewhere, the run finds its data.
         settings = replace(settings, data=absolute(settings.data))

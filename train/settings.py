@@ -30,14 +30,19 @@ class WrongSetting(GrowcError):
     """A value out of range, or one that would do nothing beside the others."""
 
     def __init__(self, setting: str, what: str, help: str) -> None:
-        super().__init__(f"--{setting.replace('_', '-')} {what}", help=help)
+        off = "no-" if DEFAULTS[setting] is True else ""  # what is on is only ever wrong off
+        super().__init__(f"--{off}{setting.replace('_', '-')} {what}", help=help)
         self.setting = setting
 
     def within(self, path: Path) -> GrowcError:
         """The same mistake, where it stands in a file."""
         (why,) = self.diagnostics
-        named = re.sub("--([a-z-]+)", lambda m: f"`{m[1].replace('-', '_')}`", why.message)
+        named = re.sub("--([a-z-]+)", _as_setting, why.message)
         return GrowcError(f"{path}: {named}", help=why.help)
+
+
+def _as_setting(option: re.Match[str]) -> str:
+    return f"`{option[1].removeprefix('no-').replace('-', '_')}`"
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,11 @@ class Settings:
             ) from error
         values = {}
         for name, value in found.items():
+            if name == "epochs":
+                raise GrowcError(
+                    f"{path}: `epochs` is no setting, but counts updates for one data set",
+                    help="give --epochs, or `updates` in the file",
+                )
             if name not in DEFAULTS:
                 help = did_you_mean(name, DEFAULTS) or f"there are: {', '.join(DEFAULTS)}"
                 raise GrowcError(f"{path}: no setting is called `{name}`", help=help)

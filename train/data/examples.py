@@ -32,6 +32,9 @@ class Examples(ABC):
         image file that can't be read.
         """
 
+    def check(self) -> None:
+        """Raise :class:`growc.GrowcError` if an image file can't be opened. Nothing is decoded."""
+
     def part(self, indices: Indices) -> Examples:
         """The examples at ``indices`` only."""
         return _Part(self, as_indices(indices))
@@ -65,6 +68,9 @@ class _Part(Examples):
 
     def images(self, indices: Indices) -> Pixels:
         return self._whole.images(self._indices[as_indices(indices)])
+
+    def check(self) -> None:
+        self._whole.check()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...ir import GrowcError
 from .examples import Examples, Indices, Labels, Pixels, as_indices
 from .files import Loaded, existing_folder, mistake
 
@@ -32,6 +33,18 @@ class Decoded(Examples):
             result[place] = decode(Path(self._paths[index]), self._size).transpose(2, 0, 1)
         return result
 
+    def check(self) -> None:
+        for path in self._paths:
+            try:
+                Image.open(path).close()  # reads the first bytes only
+            except Exception as error:
+                raise _unreadable(Path(path), error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> GrowcError:
+    # What a decoder raises for a damaged file is its own affair.
+    return mistake(path, f"not a readable image: {error}", "repair the file, or take it out")
+
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """uint8 [size, size, 3] of an image file.
@@ -44,10 +57,8 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
             # A JPEG is decoded at an eighth, a quarter or half its size where that is enough.
             image.draft("RGB", (size, size))
             rgb = image.convert("RGB")
-    except Exception as error:  # what a decoder raises for a damaged file is its own affair
-        raise mistake(
-            path, f"not a readable image: {error}", "repair the file, or take it out"
-        ) from error
+    except Exception as error:
+        raise _unreadable(path, error) from error
     side = min(rgb.size)
     left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
     box = (left, top, left + side, top + side)
