@@ -110,7 +110,28 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Pass(Attributed):
+class Configured(Attributed):
+    """Something with options that is written ``name{option=value}``; its text round-trips."""
+
+    def __str__(self) -> str:
+        given = [(a, getattr(self, a.name)) for a in self.attributes]
+        options = ", ".join(
+            f"{a.name}={a.kind.show_option(v)}" for a, v in given if a.required or v != a.default
+        )
+        return f"{self.name}{{{options}}}" if options else self.name
+
+    @classmethod
+    def signature(cls) -> str:
+        names = ", ".join(a.name for a in cls.attributes)
+        return f"{cls.name}{{{names}}}" if names else cls.name
+
+    @classmethod
+    def signature_help(cls) -> str:
+        return f"its options are {', '.join(a.name for a in cls.attributes) or 'none'}"
+
+
+@dataclass(frozen=True)
+class Pass(Configured):
     """A rewrite of the graph. Its fields are its options; its text form round-trips.
 
     A subclass gives ``name``, ``claim``, ``find`` and ``rewrite``. Calling a pass never changes
@@ -197,22 +218,6 @@ class Pass(Attributed):
         if len(refused) > 5:
             shown.append(f"{self.name} does not apply at {len(refused) - 5} more places")
         return NothingToDo(*shown, refused=refused)
-
-    def __str__(self) -> str:
-        given = [(a, getattr(self, a.name)) for a in self.attributes]
-        options = ", ".join(
-            f"{a.name}={a.kind.show_option(v)}" for a, v in given if a.required or v != a.default
-        )
-        return f"{self.name}{{{options}}}" if options else self.name
-
-    @classmethod
-    def signature(cls) -> str:
-        names = ", ".join(a.name for a in cls.attributes)
-        return f"{cls.name}{{{names}}}" if names else cls.name
-
-    @classmethod
-    def signature_help(cls) -> str:
-        return f"its options are {', '.join(a.name for a in cls.attributes) or 'none'}"
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from ..ir import Diagnostic, GrowcError, Source, Span
-from ..ir.attributes import Attributed, BadArgument, Optional, Patterns
+from ..ir.attributes import BadArgument, Optional, Patterns
 from ..ir.diagnostics import did_you_mean
-from .base import PASSES, Pass
+from .base import PASSES, Configured, Pass
 
-Configured = TypeVar("Configured", bound=Attributed)
+Kind = TypeVar("Kind", bound=Configured)
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?(?=[\s,\]}]|\Z)")
@@ -40,15 +40,15 @@ def parse_within(source: Source, start: int) -> tuple[list[Pass], int]:
 
 
 def parse_one(
-    source: Source, start: int, known: Mapping[str, type[Configured]], noun: str
-) -> tuple[Configured, int]:
+    source: Source, start: int, known: Mapping[str, type[Kind]], noun: str
+) -> tuple[Kind, int]:
     """Something with options that is written as a pass is, ``name{option=value}``, but is one of
     ``known``; and where it ends. Raises :class:`GrowcError` as :func:`parse_pipeline`."""
     reader = _Reader(source, start)
     return reader.one(known, noun), reader.at
 
 
-def _takes_patterns(cls: type[Attributed], option: str) -> bool:
+def _takes_patterns(cls: type[Configured], option: str) -> bool:
     kinds = [a.kind for a in cls.attributes if a.name == option]
     return any(isinstance(k.kind if isinstance(k, Optional) else k, Patterns) for k in kinds)
 
@@ -73,7 +73,7 @@ class _Reader:
     def one_pass(self) -> Pass:
         return self.one(PASSES, "pass")
 
-    def one(self, known: Mapping[str, type[Configured]], noun: str) -> Configured:
+    def one(self, known: Mapping[str, type[Kind]], noun: str) -> Kind:
         start, name = self._match(_NAME, f"a {noun}'s name is missing here")
         cls = known.get(name)
         if cls is None:

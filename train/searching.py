@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..ir import Graph
-from ..ir.attributes import Attributed
 from ..passes import Pass
+from ..passes.base import Configured
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Search(Attributed):
+class Search(Configured):
     """Chooses passes. Its fields are its options, as a pass's are."""
 
     @abstractmethod
@@ -62,17 +62,6 @@ class Search(Attributed):
     def check(self, graph: Graph) -> str | None:
         """Why the search makes no sense for a network, before training starts."""
         return None
-
-    def __str__(self) -> str:
-        given = [(a, getattr(self, a.name)) for a in self.attributes]
-        options = ", ".join(
-            f"{a.name}={a.kind.show_option(v)}" for a, v in given if a.required or v != a.default
-        )
-        return f"{self.name}{{{options}}}" if options else self.name
-
-    @classmethod
-    def signature_help(cls) -> str:
-        return f"its options are {', '.join(a.name for a in cls.attributes) or 'none'}"
 
 
 SEARCHES: dict[str, type[Search]] = {}

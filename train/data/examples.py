@@ -32,7 +32,7 @@ class Examples(ABC):
         image file that can't be read.
         """
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 -- what is in memory has nothing to check
         """Raise :class:`growc.GrowcError` if an image file can't be opened. Nothing is decoded."""
 
     def part(self, indices: Indices) -> Examples:
