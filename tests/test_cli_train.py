@@ -203,6 +203,14 @@ def test_json_is_the_result_alone(tmp_path: Path, growc: Callable[..., Any]) -> 
     assert 0 <= done.json["best"]["test_accuracy"] <= 1
 
 
+@pytest.mark.parametrize("option", [["--momentum", "0.9"], ["--updates", "x"], ["--resum"]])
+def test_json_of_wrong_usage(growc: Callable[..., Any], option: list[str]) -> None:
+    done = growc("train", "examples/digits.arch", "-o", "r", "--json", *option)
+    assert (done.status, done.err) == (2, "")
+    assert done.json["ok"] is False
+    assert option[0] in done.json["errors"][0]["message"]
+
+
 def test_settings_of_one_run_begin_another(tmp_path: Path, growc: Callable[..., Any]) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     more = ["--updates", "4", "--lr", "0.01", "--grow", "at 2: r2wider", "--seed", "3"]
@@ -241,6 +249,7 @@ def test_settings_of_one_run_begin_another(tmp_path: Path, growc: Callable[..., 
             1,
             "run.toml: grow:1:1: error: r2wider: ",
         ),
+        ("scale_lr = false", [], 1, "run.toml: `scale_lr` is for `grow`"),
         ("lr = 0.1", ["--grow", "at 3: r2wider{at=no}"], 1, "--grow:1:1: error: r2wider: "),
     ],
 )

@@ -71,6 +71,15 @@ def test_data_that_changed_is_noticed_and_data_that_moved_is_not(tmp_path: Path)
     assert str(moved) in (where / "settings.toml").read_text()
 
 
+def test_test_images_that_cannot_be_read_are_found_at_the_start(tmp_path: Path) -> None:
+    settings = replace(FOLDER, data=digits_in(tmp_path / "data"))
+    broken = tmp_path / "data" / "val" / "b" / "3.png"
+    broken.write_bytes(b"no image")
+    said = message(tmp_path / "r", net(SMALL), settings)
+    assert f"{broken}: not a readable image" in said
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_run_finds_its_data_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,28 @@ def test_it_learns_in_every_way(tmp_path: Path, more: dict[str, Any]) -> None:
     assert float(found[-1]["loss"]) < float(found[0]["loss"])
 
 
+def test_what_an_observer_is_told_and_when(tmp_path: Path) -> None:
+    """The data at once; an evaluation before it is in the checkpoint: after a kill in between, it
+    is made and told again, so that no curve lacks it."""
+    told: list[Any] = []
+
+    class Told(Observer):
+        def opened(self, data: Any) -> None:
+            told.append((data.name, (tmp_path / "settings.toml").exists()))
+
+        def evaluated(self, row: dict[str, Any], best: bool) -> None:
+            told.append((row["update"], (tmp_path / "checkpoint.pt").exists()))
+            if row["update"] == 4:
+                raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, observer=Told())
+    assert told == [("digits", False), (0, False), (4, True)]
+    with pytest.raises(Killed):
+        train(None, SHORT, tmp_path, resume=True, device="cpu", observer=Told())
+    assert told[-1] == (4, True)
+
+
 def test_threads_that_prepare_batches_change_nothing(tmp_path: Path) -> None:
     run(tmp_path / "a", workers=0)
     run(tmp_path / "b", workers=3)
@@ -491,6 +513,8 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         patch.setattr(files.os, "fsync", full)
         said = message(tmp_path / "cut", net(), SHORT)
     assert "cannot be written (No space left on device)" in said
+    assert "the run is kept as of its last checkpoint" in said
+    assert "nothing was changed" not in said
     train(None, SHORT, tmp_path / "cut", resume=True, device="cpu", tensorboard=False)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 

@@ -58,6 +58,7 @@ def test_steps_as_tables(tmp_path: Path) -> None:
         ("[[grow]]\nat = 1\npass = 2", "`pass` of `grow` is text, not 2"),
         ('[[grow]]\nat = 1\npass = "cse; at 2: cse"', "run.toml: grow:1:4: error: "),
         ('[[grow]]\nat = 1\npass = "r2wder"', "run.toml: grow:1:1: error: no pass is called"),
+        ("epochs = 3", "`epochs` is no setting, but counts updates for one data set"),
         ("lr = ", "settings are lines in TOML"),
     ],
 )
@@ -83,7 +84,7 @@ def test_mistakes_in_the_file(tmp_path: Path, text: str, message: str) -> None:
         ({"lr_decay": 0.5}, "--lr-decay is for --lr-schedule steps"),
         ({"lr_schedule": "steps"}, "`steps` needs --lr-steps"),
         ({"lr_schedule": "steps", "lr_steps": (5, 3)}, "--lr-steps must rise"),
-        ({"scale_lr": False}, "--scale-lr is for --grow"),
+        ({"scale_lr": False}, "--no-scale-lr is for --grow"),
         ({"beta1": 1.0}, "--beta1 cannot be 1"),
         ({"validation": -1}, "--validation cannot be -1"),
     ],

@@ -87,13 +87,13 @@ def train(
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
         if data is None:
             data = data_of(settings)
-        if observer is not None and processes.first:
-            observer.opened(data)
-        data.test.check()  # they are looked at only at the end
         settings = settings.resolved(len(data.train), epochs)
         # Also resumed from elsewhere, the run finds its data.
         settings = replace(settings, data=absolute(settings.data))
         schedule = parse_schedule(settings.grow, grow_in)
+        if observer is not None and processes.first:
+            observer.opened(data)
+        data.test.check()  # these images are looked at only at the end
         batches = _batches(data, settings, processes)
         normalization = batches["train"].normalization
         described = describe(data, normalization)
