@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -192,6 +195,70 @@ def test_processes_agree_on_when_to_write_a_checkpoint(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_processes_resume_from_between_evaluations(tmp_path: Path) -> None:
+    """Both die seven updates after a timed checkpoint, which has a growth step behind it."""
+    script = tmp_path / "dying.py"
+    script.write_text(
+        "import os\nfrom growc.train import loop\nloop.CHECKPOINT_SECONDS = 0.0\n"
+        "update = loop.Loop._update\n"
+        "def dying(self, *batch):\n"
+        "    update(self, *batch)\n"
+        "    if self.state.progress.update == 47: os._exit(9)\n"
+        "loop.Loop._update = dying\n"
+        "from growc.cli import main\nmain()\n"
+    )
+    told = ["examples/digits.arch", "--updates", "60", "--evaluate-every", "60"]
+    told += ["--grow", "at 30: r2wider{variant=concat}"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    done = ended(*told, "-o", whole, torchrun=2)
+    assert done.returncode == 0, done.stderr
+    dying = [*command(torchrun=2)[:-5], str(script), "train", *told, "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    died = subprocess.run([*dying, "-o", str(cut)], capture_output=True, env=environment)
+    assert died.returncode != 0
+    done = ended("-o", cut, "--resume", torchrun=2)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after 40 updates" in done.stdout
+    assert outcome(cut) == outcome(whole)
+
+
+def on_terminal(*arguments: str | Path, stdout: Any = None) -> str:
+    """What a run prints where standard error, and output if it is not redirected, is a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(*arguments),
+        stdin=theirs,
+        stdout=theirs if stdout is None else stdout,
+        stderr=theirs,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    shown = b""
+    # At the end of what is on a terminal, reading fails.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 0, shown
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+def test_a_terminal_and_a_file(tmp_path: Path) -> None:
+    """The bar is on the terminal, and rows are wherever standard output goes, with no bar."""
+    bar, row = re.compile(r"\d+/60 loss"), re.compile(r"\d+ +3,322 +\d\.\d{4} ")
+    told = ["examples/digits.arch", "--updates", "60", "--evaluate-every", "20"]
+    shown = on_terminal(*told, "-o", tmp_path / "a")
+    assert bar.search(shown)
+    assert len(row.findall(shown)) == 4
+    with (tmp_path / "out.txt").open("wb") as file:
+        shown = on_terminal(*told, "-o", tmp_path / "b", stdout=file)
+    assert bar.search(shown)
+    assert not row.search(shown)
+    printed = (tmp_path / "out.txt").read_text()
+    assert "\x1b" not in printed
+    assert len(row.findall(printed)) == 4
 
 
 def test_json_is_the_result_alone(tmp_path: Path, growc: Callable[..., Any]) -> None:
