@@ -291,6 +291,17 @@ def test_no_more_than_64_convolutions():
     assert conv_depth(made.graph) == MAX_CONVS
 
 
+def test_layers_that_take_no_single_node_get_no_placeholders():
+    wide = loads("net n { input x: f32[2]\noutput y = x -> linear(1020) as a -> relu -> linear(8) "
+                 "as b -> relu -> linear(2) }")  # fmt: skip
+    groups = loads("net n { input x: f32[2, 4, 4]\noutput y = x -> conv2d(4) as a -> group_norm(2)"
+                   " -> relu -> conv2d(8) as b -> relu -> conv2d(2) }")  # fmt: skip
+    for graph in (wide, groups):
+        growc.initialize(graph)
+        made = scaffold(graph, Space(nodes=8, sources=0, layers=0), 0)
+        assert set(made.nodes) == {"b"}
+
+
 # ---- the template
 
 

@@ -20,7 +20,7 @@ from ...passes import Pass, Place
 from ...passes.chains import Chains
 from ...passes.new_connection import NewConnection
 from ...passes.new_layer import NewLayer
-from ...passes.new_node import NewNode
+from ...passes.new_node import MAX_CHANNELS, NewNode
 from ...passes.widening import is_layer, width_of
 
 MAX_CONVS = 64
@@ -185,14 +185,16 @@ class _Builder:
         if not self.space.nodes:
             return
         before = self.graph
-        for place in reversed(NewNode(count=self.space.nodes).find(before).main):
+        # Only where any of them may be kept: before a group norm whole groups are added or none.
+        single = NewNode(count=self.space.nodes, keep=(0,))
+        for place in reversed(single.find(before).main):
             # From the last layer on: a new node reads no other new one, in the expansion neither.
             assert isinstance(place, Chains)
             ((chain, _),) = place.chains
             count = self.space.nodes
             behind = any(name in self.first for name in (*chain.producers, *chain.consumers))
             taken = any(name in self.nodes for name in chain.producers)
-            if behind or taken:
+            if behind or taken or chain.width + count > MAX_CHANNELS:
                 continue  # nothing reads a new layer yet but what it was put before
             addition = NewNode(at=(chain.producer,), count=count)
             smaller = self._apply(addition)
