@@ -73,7 +73,10 @@ def test_data_that_changed_is_noticed_and_data_that_moved_is_not(tmp_path: Path)
 
 def test_test_images_that_cannot_be_read_are_found_at_the_start(tmp_path: Path) -> None:
     settings = replace(FOLDER, data=digits_in(tmp_path / "data"))
-    broken = tmp_path / "data" / "val" / "b" / "3.png"
+    images = tmp_path / "data" / "val" / "a"
+    for i in range(100, 140):
+        (images / f"{i}.png").write_bytes((images / "0.png").read_bytes())
+    broken = images / "1.png"  # the second of 48: not one of those that are hashed
     broken.write_bytes(b"no image")
     said = message(tmp_path / "r", net(SMALL), settings)
     assert f"{broken}: not a readable image" in said
