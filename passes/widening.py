@@ -9,7 +9,7 @@ its old outputs do not change: [U β -β] · [h; v; v] = U·h.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -117,6 +117,8 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
         return f"the weights of `{producer}` are shared with another node"
     axis = _axis_of(first)
     producers = [producer]
+    summed = {producer}
+    """Layers whose results are added, and their sums."""
     through: list[str] = []
     consumers: list[str] = []
     repeat = {producer: 1}
@@ -132,13 +134,14 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
         for user, _ in users:
             if user in repeat:
                 continue
-            beside = _beside(graph, at, user, axis, repeat)
-            producers += beside
-            repeat.update(dict.fromkeys(beside, 1))
-            axes.update(dict.fromkeys(beside, axis))
-            if beside:
-                repeat[user], axes[user] = 1, axis
-                through.append(user)
+            beside = _beside(graph, at, user, axis) if at in summed else None
+            if beside is not None and not repeat.keys() & {*beside[0], *beside[1]}:
+                layers, sums = beside
+                producers += layers
+                through += sums
+                summed.update(layers, sums)
+                repeat.update(dict.fromkeys((*layers, *sums), 1))
+                axes.update(dict.fromkeys((*layers, *sums), axis))
                 waiting.append((user, axis))
                 continue
             taken = step(graph, at, user, axis, repeat[at], filters, relates)
@@ -161,26 +164,37 @@ def _axis_of(layer: Node) -> int:
     return layer.type.rank - 1 if isinstance(layer.op, Linear) else 0
 
 
-def _beside(graph: Graph, at: str, total: str, axis: int, repeat: Container[str]) -> list[str]:
-    """The layers whose results are added to ``at`` in ``total`` and nothing else: they can give
-    the sum more channels along with the first layer."""
+def _beside(graph: Graph, at: str, total: str, axis: int) -> tuple[list[str], list[str]] | None:
+    """The layers whose results are added to ``at`` in ``total``, and the sums, that one last.
+
+    All can get more channels together. None where something else is added, or where anything but
+    the sum reads a part of it: that would have to be narrowed before the sum.
+    """
+    kind = graph.node(total).type
+    layers: list[str] = []
+    sums: list[str] = []
+
+    def part(name: str) -> bool:
+        """Whether it is a layer, or a sum of layers; gathers them."""
+        node = graph.node(name)
+        if node.type != kind or len(graph.consumers(name)) != 1 or graph.is_output(name):
+            return False
+        if isinstance(node.op, Add):
+            good = all(map(part, node.operands))
+            sums.append(name)
+            return good
+        layers.append(name)
+        single = getattr(node.op, "groups", 1) == 1 and not graph.is_tied(name)
+        return mixes(node.op) and single and _axis_of(node) == axis
+
     node = graph.node(total)
-    if not isinstance(node.op, Add) or graph.node(at).type != node.type:
-        return []
-    others = [name for name in node.operands if name != at]
-    free = len(set(others)) == len(node.operands) - 1 and all(
-        name not in repeat
-        and mixes(layer.op)
-        and layer.type == node.type
-        and _axis_of(layer) == axis
-        and getattr(layer.op, "groups", 1) == 1
-        and not graph.is_tied(name)
-        and not graph.is_output(name)
-        and len(graph.consumers(name)) == 1
-        for name in others
-        for layer in (graph.node(name),)
-    )
-    return others if free else []
+    if not isinstance(node.op, Add) or graph.node(at).type != kind or len(graph.consumers(at)) > 1:
+        return None
+    if not all(part(name) for name in node.operands if name != at):
+        return None
+    if len({*layers, *sums}) < len(layers) + len(sums) or node.operands.count(at) > 1:
+        return None
+    return (layers, [*sums, total]) if layers else None
 
 
 def widen(

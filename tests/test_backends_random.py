@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from growc import testing
 from growc.backends import Session, to_onnx
 from growc.ir import OPS, Graph, TensorType
+from growc.ir.ops import LocalResponseNorm
 from growc.proof.numeric import random_inputs
 
 from .backend_cases import by_torch, give_values
@@ -43,6 +44,9 @@ def test_any_instance(name: str) -> None:
             # Near a pole, such as the tangent's, rounding is large in proportion to the result.
             # Of negative numbers a logarithm is NaN, in both.
             found = session.run(inputs)["y"]
-            np.testing.assert_allclose(found, result, rtol=1e-4, atol=1e-5, equal_nan=True)
+            # onnxruntime moves a window's sum of squares along by adding and subtracting, which
+            # leaves 1e-7 of the largest square, here some 10, beside a bias that may be as small.
+            rtol = 1e-4 + (1e-6 / case.op.bias if isinstance(case.op, LocalResponseNorm) else 0)
+            np.testing.assert_allclose(found, result, rtol=rtol, atol=1e-5, equal_nan=True)
 
     holds()

@@ -162,6 +162,8 @@ def test_ctrl_c(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # Where tests run in the background, a shell has told processes to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         text=True,
     )
     metrics = cut / "metrics.csv"
