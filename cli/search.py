@@ -122,6 +122,7 @@ def ilnas(**params: Any) -> None:
     from ..search.ilnas import baseline
     from ..train.runs import data_of
 
+    # Growth steps of a search leave the learning rate alone: set with the schedule below.
     told = settings_of(ctx, {**options, "scale_lr": True})
     data = data_of(told)
     from ..train.settings import EPOCHS
@@ -144,6 +145,8 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
     epoch = told.evaluate_every if params["expand_every"] is None else params["expand_every"]
     freeze = 0.2 if params["freeze"] is None else params["freeze"]
     stored = next(iter(parse_schedule(told.grow)), None)
+    if stored is not None and not isinstance(stored, Repeated):
+        raise click.UsageError("the configuration has growth steps; a search finds its own")
     if isinstance(stored, Repeated):
         search, every, until = stored.search, stored.every, stored.until
         search = replace(search, **own)

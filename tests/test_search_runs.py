@@ -211,6 +211,14 @@ def test_the_command_from_a_baseline_to_a_page(tmp_path: Path) -> None:
     assert growc_("verify", "found/best.arch", "found/best.onnx", cwd=tmp_path).returncode == 0
 
 
+def test_growth_steps_of_a_configuration_are_not_dropped(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('updates = 50\ngrow = "at 20: r2deeper"\n')
+    options = ["--max-params", "9000", "--config", "run.toml", "-o", "run"]
+    done = growc_("search", "ilnas", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the configuration has growth steps" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
