@@ -41,6 +41,7 @@ OWN = {
 }
 """The options of the search, and what they are called in a growth schedule."""
 OTHERS = {"expand_every", "freeze", "start_params"}
+FREEZE = 0.2
 
 
 @command.command("ilnas")
@@ -142,25 +143,24 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
     from ..ir import Source, Span
     from ..train.schedule import Repeated, parse_schedule
 
-    epoch = told.evaluate_every if params["expand_every"] is None else params["expand_every"]
-    freeze = 0.2 if params["freeze"] is None else params["freeze"]
     stored = next(iter(parse_schedule(told.grow)), None)
     if stored is not None and not isinstance(stored, Repeated):
         raise click.UsageError("the configuration has growth steps; a search finds its own")
-    if isinstance(stored, Repeated):
-        search, every, until = stored.search, stored.every, stored.until
-        search = replace(search, **own)
-        every = every if params["expand_every"] is None else params["expand_every"]
-        until = until if params["freeze"] is None else round(told.updates * (1 - freeze))
-    else:
-        search, every, until = _ilnas(own), epoch, round(told.updates * (1 - freeze))
+    freeze = params["freeze"]
+    until: int | None = round(told.updates * (1 - (FREEZE if freeze is None else freeze)))
+    every = told.evaluate_every
+    if stored is not None:
+        own = {**vars(stored.search), **own}
+        every = stored.every
+        until = stored.until if freeze is None else until
+    every = params["expand_every"] or every
+    search = _ilnas(own)
     if until is not None and until < every:
         raise click.UsageError(
             f"the first expansion would be at {every}, after the architecture is fixed at {until}; "
             "give --expand-every, a smaller --freeze, or more --updates"
         )
-    text = Source("--grow", "")
-    schedule = Repeated(every, until, search, Span(text, 0, 0))
+    schedule = Repeated(every, until, search, Span(Source("--grow", ""), 0, 0))
     return replace(told, grow=str(schedule), scale_lr=False)
 
 

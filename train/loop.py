@@ -252,15 +252,15 @@ class Loop:
         self._require_finite()
         state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        start, notes = time.perf_counter(), {}
-        searched = isinstance(step, Repeated)
+        start, notes = time.perf_counter(), None
         if isinstance(step, Repeated):
             choice = step.search.choose(self._look_of(index, step))
-            step, notes = GrowthStep(progress.update, choice.passes, step.span), choice.notes
-            notes = {**notes, "seconds": round(time.perf_counter() - start, 4)}
+            step = GrowthStep(progress.update, choice.passes, step.span)
+            notes = {**choice.notes, "seconds": round(time.perf_counter() - start, 4)}
         judged = self._on_device(self.batches["growth"].batch(0))
-        taken = take(step, index, state, self.settings, judged, self.loss_of, together=searched)
-        if searched:
+        together = notes is not None
+        taken = take(step, index, state, self.settings, judged, self.loss_of, together=together)
+        if notes is not None:
             taken.entry["search"] = notes
             progress.seconds += notes["seconds"]
         if taken.growth is not None:

@@ -58,14 +58,16 @@ class Ilnas(Search):
         Word(("gradient", "random")), "gradient", doc="how it is chosen; random is a baseline"
     )
     batches: int = attr(Int(1), 1, doc="training batches that each gradient is the mean of")
-    nodes: int = attr(Int(0, 1024), 8, doc="placeholder nodes for each layer")
+    nodes: int = attr(Int(0, 1024), Space.nodes, doc="placeholder nodes for each layer")
     sources: int = attr(
-        Int(0), 2, doc="layers, drawn at random, that may be connected with one more earlier node"
+        Int(0),
+        Space.sources,
+        doc="layers, drawn at random, that may be connected with one more earlier node",
     )
-    layers: int = attr(Int(0, 64), 1, doc="new layers, each behind a ReLU")
-    kernel: int = attr(Int(1), 3, doc="window of new convolutional layers")
+    layers: int = attr(Int(0, 64), Space.layers, doc="new layers, each behind a ReLU")
+    kernel: int = attr(Int(1), Space.kernel, doc="window of new convolutional layers")
     max_candidates: int = attr(
-        Int(1), 20_000_000, doc="missing connections that are looked at, in all"
+        Int(1), Space.max_candidates, doc="missing connections that are looked at, in all"
     )
 
     def check(self, graph: Graph) -> str | None:
