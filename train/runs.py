@@ -94,17 +94,17 @@ def train(
         if observer is not None and processes.first:
             observer.opened(data)
         data.test.check()  # these images are looked at only at the end
-        batches = _batches(data, settings, processes)
+        batches = batches_of(data, settings, processes)
         normalization = batches["train"].normalization
         described = describe(data, normalization)
         content = None
         if resume:
-            start, content = _begun(graph, settings, where, described, name)
+            start, content = begun(graph, settings, where, described, name)
         else:
-            start = _new(graph, settings)
-        _require_fitting(start, data)
+            start = beginning_of(graph, settings)
+        require_fitting(start, data)
         plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
-        _require_variance((start, *plan), settings, processes)
+        require_variance((start, *plan), settings, processes)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
             curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
@@ -152,14 +152,13 @@ def data_of(settings: Settings) -> DataSet:
     return open_data(settings.data, validation=settings.validation, seed=settings.seed)
 
 
-def stored_settings(folder: str | Path) -> Settings:
+def stored_settings(where: RunFolder) -> Settings:
     """What the run in a folder was told. Raises :class:`GrowcError` if there is none."""
-    where = RunFolder(Path(folder))
     where.require()
     return where.stored_settings()
 
 
-def _new(graph: Graph | None, settings: Settings) -> Graph:
+def beginning_of(graph: Graph | None, settings: Settings) -> Graph:
     """The network that a new run starts from."""
     if graph is None:
         raise GrowcError("no network to train", help="give one, or resume a run")
@@ -168,7 +167,7 @@ def _new(graph: Graph | None, settings: Settings) -> Graph:
     return start
 
 
-def _begun(
+def begun(
     graph: Graph | None,
     settings: Settings,
     where: RunFolder,
@@ -181,7 +180,7 @@ def _begun(
     """
     stored = where.start()
     if graph is not None:
-        require_same_net(where, stored, _new(graph, settings), name)
+        require_same_net(where, stored, beginning_of(graph, settings), name)
     content = None
     progress, told = Progress(), where.stored_settings()
     if where.checkpoint.exists():  # else it was killed before the first one
@@ -196,7 +195,7 @@ def _begun(
     return stored, content
 
 
-def _require_fitting(graph: Graph, data: DataSet) -> None:
+def require_fitting(graph: Graph, data: DataSet) -> None:
     """Raise :class:`GrowcError` if the network does not take these images, or has too few outputs
     for their classes."""
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -222,7 +221,7 @@ def _require_fitting(graph: Graph, data: DataSet) -> None:
         )
 
 
-def _require_variance(
+def require_variance(
     graphs: Sequence[Graph | None], settings: Settings, processes: Processes
 ) -> None:
     """Raise :class:`GrowcError` if a batch norm would see a single number of each channel."""
@@ -257,7 +256,9 @@ def _state(
     return State(model, optimizer, scaler_of(settings, processes.device), Progress())
 
 
-def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+def batches_of(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+    """The batches of a run: to ``train`` on, to ``judge`` models by, to ``test`` them with, and
+    those that growth steps must not move the loss of (``growth``)."""
     normalization = Normalization.of(data.train, settings.normalize)
     train = Batches(
         data.train,
