@@ -92,7 +92,9 @@ def neuroevolution(
         settings = replace(
             settings,
             updates=evolution.total_updates,
-            evaluate_every=settings.evaluate_every or evolution.updates,
+            # Unless told otherwise, only where an iteration ends.
+            evaluate_every=settings.evaluate_every
+            or max(evolution.first_updates, evolution.updates),
             data=absolute(settings.data),
         ).resolved(len(data.train))
         if observer is not None and processes.first:
