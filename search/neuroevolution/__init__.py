@@ -1,0 +1,1 @@
+"""Neuroevolution with shared parameters (R2R section 4)."""
