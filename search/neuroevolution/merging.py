@@ -59,7 +59,7 @@ def merge(graphs: Sequence[Graph], *, functions: bool = True, wide: bool = True)
     merged = _united(graphs)
     if functions:
         merged = _by_function(merged)
-    return _widened(merged) if wide else merged
+    return widened(merged) if wide else merged
 
 
 def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
@@ -322,8 +322,12 @@ def _cheapest(graph: Graph, kinds: Mapping[str, Hashable]) -> Mapping[Hashable, 
 # ---- layers that read the same tensor
 
 
-def _widened(graph: Graph) -> Graph:
-    """Step 3: [W₁; W₂] * x, and slices of it, for W₁ * x and W₂ * x."""
+def widened(graph: Graph) -> Graph:
+    """Layers of one tensor as one: [W₁; W₂] * x and slices of it, for W₁ * x and W₂ * x.
+
+    Convolutions through the same window, without groups, and linear layers. A graph that has no
+    such layers comes back as it is. It must have one input.
+    """
     alike: dict[Hashable, list[Node]] = {}
     for node in graph:
         if isinstance(node.op, Conv) and node.op.groups == 1:
