@@ -43,6 +43,8 @@ OWN = (
     "moments",
     "scale_lr",
     "scale_weight_decay",
+    "ensemble",
+    "head_updates",
 )
 """The options of the search; all others are those of any training run."""
 
@@ -98,6 +100,17 @@ OWN = (
 )
 @click.option(
     "--scale-weight-decay/--no-scale-weight-decay", default=False, help="The weight decay, too."
+)
+@click.option(
+    "--ensemble/--no-ensemble",
+    default=False,
+    help="At the end join the models selected, and train a head that reads their logits.",
+)
+@click.option(
+    "--head-updates",
+    type=COUNT,
+    metavar="N",
+    help="Updates of the ensemble's head.  [default: as --updates]",
 )
 @training_options_but_length
 def command(**params: Any) -> None:

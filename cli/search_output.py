@@ -29,4 +29,11 @@ class TalkingOfEvolution(Talking):
                 f"selected models/{one['model']:04}.arch: {one['params']:,} parameters, accuracy "
                 f"{one['validation_accuracy']:.4f}{tested}"
             )
+        if "ensemble" in result:
+            one = result["ensemble"]
+            tested = f", test {one['test_accuracy']:.4f}" if "test_accuracy" in one else ""
+            self._say(
+                f"ensemble.arch: {one['params']:,} parameters, accuracy "
+                f"{one['validation_accuracy']:.4f}{tested}"
+            )
         self._say(f"best.onnx: {result['best_onnx']}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+import time
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...backends import to_torch
+from ...backends import graph_of, to_torch
 from ...grammar import load
 from ...ir import Graph, GrowcError
 from ...train.checkpoint import Progress, on_device, scaler_of
@@ -23,6 +24,7 @@ from ...train.identity import (
 )
 from ...train.observers import Beginning, Observer, Several, TensorBoard
 from ...train.optimization import optimizer_of
+from ...train.prefetching import in_order
 from ...train.processes import Processes, joined
 from ...train.runs import (
     EVALUATION_BATCH,
@@ -35,11 +37,13 @@ from ...train.runs import (
 )
 from ...train.schedule import seed_of
 from ...train.settings import Settings
-from ...train.sharing import sharing_modules
+from ...train.sharing import sharing_graphs, sharing_modules
+from ...train.stepping import deterministic
 from . import checkpoint
 from .checkpoint import History, State
 from .exporting import fused
 from .folder import SearchFolder
+from .head import flops_of, trained_ensemble
 from .loop import MUTATE, Loop, birth, no_mutation
 from .mutation import Barren, draw
 from .population import Member, Population
@@ -263,8 +267,44 @@ def _ended(loop: Loop, selected: list[Member]) -> dict[str, Any]:
         entries = [result["best"], result["last"], *result["selected"]]
         for entry, loss, accuracy in zip(entries, tested.losses, tested.accuracies, strict=True):
             entry |= {"test_loss": loss, "test_accuracy": accuracy}
+    if loop.evolution.ensemble:
+        result["ensemble"] = _ensemble(loop, selected)
     if processes.first:
         folder.write_result(result)
         loop.observer.ended(result)
     processes.wait()  # none leaves while another still listens to it
+    return result
+
+
+def _ensemble(loop: Loop, selected: list[Member]) -> dict[str, Any]:
+    """The hierarchical ensemble of the models selected, in ``ensemble.arch`` and ``.onnx``."""
+    told, settings, processes = loop.evolution, loop.settings, loop.processes
+    updates = told.head_updates or told.updates
+    start = time.perf_counter()
+    first = loop.state.progress.update
+    train = in_order(loop.batches["train"], first, first + updates, loop.workers)
+    with deterministic(), closing(train):
+        module = trained_ensemble(
+            sharing_graphs(m.module for m in selected),
+            len(loop.data.classes),
+            settings,
+            train,
+            processes,
+        )
+    spent = time.perf_counter() - start
+    graph = graph_of(module)
+    judged = loop.measure([module])
+    result = {
+        "models": [m.number for m in selected],
+        "params": graph.parameter_count(),
+        "head_updates": updates,
+        "flops": flops_of(graph, updates * settings.batch_size),
+        "seconds": round(spent, 3),
+        "validation_accuracy": judged.accuracies[0],
+    }
+    if len(loop.data.test):
+        tested = loop.measure([module], "test")
+        result |= {"test_loss": tested.losses[0], "test_accuracy": tested.accuracies[0]}
+    if processes.first:
+        loop.folder.write_model("ensemble", graph, onnx=True)
     return result

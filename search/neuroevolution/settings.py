@@ -62,8 +62,8 @@ class Evolution:
     scale_weight_decay: bool = False
     ensemble: bool = False
     """Whether a hierarchical ensemble of the models selected at the end is made (section 4.3)."""
-    head_updates: int = 5_000
-    """Updates of the ensemble's head."""
+    head_updates: int = 0
+    """Updates of the ensemble's head; 0: N_j."""
 
     def __post_init__(self) -> None:
         """Raises :class:`WrongOption`, and :class:`GrowcError` for mutations that are none."""
@@ -75,8 +75,10 @@ class Evolution:
         for name in ("iterations", "first_updates", "updates", "population", "keep"):
             if getattr(self, name) < 1:
                 raise WrongOption(name, f"cannot be {getattr(self, name)}", "give 1 or more")
-        if self.head_updates < 1:
+        if self.head_updates < 0:
             raise WrongOption("head_updates", f"cannot be {self.head_updates}", "give 1 or more")
+        if self.head_updates and not self.ensemble:
+            raise WrongOption("head_updates", "is for --ensemble", "leave it out")
         if self.keep > self.population:
             raise WrongOption(
                 "keep",
