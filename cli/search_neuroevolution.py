@@ -41,6 +41,7 @@ OWN = (
     "widths",
     "tau",
     "moments",
+    "statistics",
     "scale_lr",
     "scale_weight_decay",
     "ensemble",
@@ -91,6 +92,11 @@ OWN = (
     "--moments",
     metavar="M",
     help="What optimizers know of a parameter: shared by models, or their own.  [default: shared]",
+)
+@click.option(
+    "--statistics",
+    metavar="S",
+    help="Running statistics: a model's own, or tied where nothing before differs.  [default: own]",
 )
 @click.option(
     "--scale-lr/--no-scale-lr",

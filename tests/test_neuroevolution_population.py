@@ -15,6 +15,7 @@ from torch import nn
 
 import growc
 from growc.search.neuroevolution.checkpoint import History, State, restored, to_bytes
+from growc.search.neuroevolution.evaluation import at_once
 from growc.search.neuroevolution.mutation import Mutated, draw, parse_mutations
 from growc.search.neuroevolution.population import Member, Population
 from growc.search.neuroevolution.settings import R2R_MUTATIONS
@@ -37,11 +38,13 @@ RATE = 0.05
 SETTINGS = Settings(lr=RATE, optimizer="adam")
 
 
-def first(moments: str = "shared", settings: Settings = SETTINGS) -> Population:
+def first(
+    moments: str = "shared", settings: Settings = SETTINGS, statistics: str = "own"
+) -> Population:
     graph = growc.loads(NET)
     growc.initialize(graph)
     (module,) = sharing_modules([graph])
-    population = Population(moments)
+    population = Population(moments, statistics)
     optimizer = optimizer_of(settings, [list(module.parameters())])
     population.members.append(Member(0, module, optimizer))
     return population
@@ -96,9 +99,11 @@ EVENTS = st.lists(
 )
 
 
-@given(EVENTS, st.sampled_from(["shared", "own"]))
-def test_any_interleaving_keeps_sharing_right(events: list[tuple[str, int]], moments: str) -> None:
-    population = first(moments)
+@given(EVENTS, st.sampled_from(["shared", "own"]), st.sampled_from(["own", "tied"]))
+def test_any_interleaving_keeps_sharing_right(
+    events: list[tuple[str, int]], moments: str, statistics: str
+) -> None:
+    population = first(moments, statistics=statistics)
     refs: list[weakref.ref[Any]] = []
     born = 0
     mutate(population, population.members[0], (born := born + 1))
@@ -112,22 +117,21 @@ def test_any_interleaving_keeps_sharing_right(events: list[tuple[str, int]], mom
             for name, parameter in inherited.items():
                 assert own[name] is parameter
             assert not (own.keys() - inherited.keys()) & taken
-            statistics = dict(parent.module.named_buffers())
+            buffers = dict(parent.module.named_buffers())
             for name, buffer in child.module.named_buffers():
-                if name in statistics:
-                    assert buffer is not statistics[name]
-                    assert torch.equal(buffer, statistics[name])
-            del parent, inherited, child, own, parameter, statistics, buffer
+                if name in buffers:
+                    assert torch.equal(buffer, buffers[name])
+            del parent, inherited, child, own, parameter, buffers, buffer
         elif event == "train":
             member = before[chance % len(before)]
             old = bits(population)
             felt = train(member, chance)
             moved = {key for key, value in bits(population).items() if value != old[key]}
             mine = {id(p) for p in member.module.parameters()}
-            statistics = {id(b) for b in member.module.buffers()}
-            assert moved - statistics <= mine
+            buffers = {id(b) for b in member.module.buffers()}
+            assert moved - buffers <= mine
             assert felt <= moved
-            assert moved & statistics
+            assert buffers <= moved
             refs += [weakref.ref(p) for p in member.module.parameters()]
             for state in member.optimizer.state.values():
                 refs += [weakref.ref(v) for v in state.values()]
@@ -138,11 +142,24 @@ def test_any_interleaving_keeps_sharing_right(events: list[tuple[str, int]], mom
             population.keep(before[start : start + keep])
         del before
         _require_sharing(population)
+        if statistics == "tied":
+            _require_the_same_at_once(population)
     gc.collect()
     alive = {id(p) for p in distinct_parameters(m.module for m in population.members)}
     for member in population.members:
         alive |= {id(v) for s in member.optimizer.state.values() for v in s.values()}
     assert {id(r()) for r in refs if r() is not None} <= alive
+
+
+def _require_the_same_at_once(population: Population) -> None:
+    """As one graph, members compute what they do one by one."""
+    images = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    merged = at_once(population.graphs(), CPU)(images)
+    for member, found in zip(population.members, merged, strict=True):
+        with torch.no_grad():
+            alone = member.module.eval()(images)
+        member.module.train()
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
 
 
 def _require_sharing(population: Population) -> None:
@@ -163,8 +180,30 @@ def _require_sharing(population: Population) -> None:
     for name, found in states.items():
         owners = sum(name in parameters(m) for m in population.members)
         assert len(found) == (1 if population.moments == "shared" else owners)
+    _require_statistics(population)
     sizes = {id(p): p.numel() for m in population.members for p in m.module.parameters()}
     assert population.parameter_count() == sum(sizes.values())
+
+
+def _require_statistics(population: Population) -> None:
+    """A running statistic is two members' if they are told to tie them, and nothing that it is of
+    differs between them."""
+    owners: dict[tuple[str, int], Any] = {}
+    of: dict[tuple[str, Any], int] = {}
+    for member, graph in zip(population.members, population.graphs(), strict=True):
+        made: dict[str, Any] = {}
+        named = dict(member.module.named_buffers())
+        for node in graph:
+            params = graph.params_of(node.name)
+            own = tuple(id(graph.weights[k]) for k, s in params if s.trainable)
+            made[node.name] = node.op, own, tuple(made[o] for o in node.operands)
+            for key, spec in params:
+                if not spec.trainable:
+                    before = made[node.name]
+                    if population.statistics == "own":
+                        before = before, member.number
+                    assert owners.setdefault((key, id(named[key])), before) == before
+                    assert of.setdefault((key, before), id(named[key])) == id(named[key])
 
 
 def test_a_child_computes_what_its_parent_does_and_keeps_its_knowledge() -> None:
@@ -234,9 +273,11 @@ def test_a_pass_that_widens_a_parameter_does_not_share_it() -> None:
         assert child.optimizer.state[after[name]] is not parent.optimizer.state[before[name]]
 
 
-@pytest.mark.parametrize("moments", ["shared", "own"])
-def test_a_checkpoint_gives_the_population_back(moments: str, tmp_path: Any) -> None:
-    population = first(moments)
+@pytest.mark.parametrize(("moments", "statistics"), [("shared", "own"), ("own", "tied")])
+def test_a_checkpoint_gives_the_population_back(
+    moments: str, statistics: str, tmp_path: Any
+) -> None:
+    population = first(moments, statistics=statistics)
     for number, parent in enumerate((0, 1, 0), 1):
         mutate(population, population.members[parent], number)
     for seed in range(6):

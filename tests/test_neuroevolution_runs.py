@@ -22,9 +22,12 @@ from growc.ir import files
 from growc.proof import compare_runtimes
 from growc.search.neuroevolution import Evolution, loop, mutation, neuroevolution
 from growc.search.neuroevolution import selection as selecting
+from growc.search.neuroevolution.ensemble import ensemble, head_parameters
+from growc.search.neuroevolution.head import trained_ensemble
 from growc.train import Settings, open_data, train
 from growc.train.data import Batches, Normalization
 from growc.train.observers import Observer
+from growc.train.processes import joined
 
 SHORT = Settings(batch_size=32, lr=0.003, validation=100)
 FEW = Evolution(iterations=2, first_updates=12, updates=10, population=4, keep=2)
@@ -62,6 +65,8 @@ def outcome(where: Path) -> dict[str, Any]:
         value = read(where, name)
         for entry in value if isinstance(value, list) else [value]:
             entry.pop("seconds")
+        if "ensemble" in value:
+            value["ensemble"].pop("seconds")
         found[name] = value
     return found
 
@@ -213,6 +218,43 @@ def test_selection_does_not_look_at_the_test_images(
     assert results[0]["best"].pop("test_loss") != results[1]["best"].pop("test_loss")
 
 
+def test_the_ensemble(tmp_path: Path) -> None:
+    """Files and result agree, and the head has learned something."""
+    told = replace(FEW, iterations=1, updates=80, keep=3, ensemble=True, head_updates=150)
+    result = run(tmp_path, told)["ensemble"]
+    graph = growc.load(tmp_path / "ensemble.arch")
+    assert result["params"] == graph.parameter_count()
+    numbers = [entry["model"] for entry in read(tmp_path, "result.json")["selected"]]
+    assert result["models"] == numbers
+    comparison, _ = compare_runtimes(graph, tmp_path / "ensemble.onnx")
+    assert comparison.agrees
+    data = open_data("digits", validation=100)
+    normalization = Normalization.from_json(read(tmp_path, "normalization.json"))
+    images, labels = Batches(data.test, normalization, batch_size=300, train=False).batch(0)
+    with torch.no_grad():
+        right = growc.to_torch(graph)(images).argmax(1) == labels
+    assert float(right.double().mean()) == pytest.approx(result["test_accuracy"], abs=0.004)
+    # A head that learned nothing would be right about one in ten.
+    assert result["test_accuracy"] > read(tmp_path, "result.json")["best"]["test_accuracy"] - 0.1
+
+
+def test_only_the_head_is_trained() -> None:
+    data = open_data("digits", validation=100)
+    batches = Batches(data.train, Normalization.of(data.train, "channel"), batch_size=32)
+    first = net()
+    growc.initialize(first)
+    models = [first, growc.compile(first, "r2wider"), growc.compile(first, "r2deeper")]
+    batch = (batches.batch(k) for k in range(4))
+    with joined("cpu") as processes:
+        module = trained_ensemble(models, 10, SHORT, batch, processes)
+    fresh = ensemble(models, 10, seed=SHORT.seed)
+    before = dict(growc.to_torch(fresh).named_parameters())
+    moved = {n for n, p in module.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == set(head_parameters(fresh))
+    buffers = dict(growc.to_torch(fresh).named_buffers())
+    assert all(torch.equal(b, buffers[n]) for n, b in module.named_buffers())
+
+
 def test_evaluations_within_an_iteration(tmp_path: Path) -> None:
     run(tmp_path, replace(FEW, iterations=1), replace(SHORT, evaluate_every=4))
     assert [int(r["update"]) for r in read(tmp_path, "metrics.csv")] == [0, 4, 8, 12, 16, 20, 22]
@@ -252,11 +294,11 @@ def test_a_search_goes_on_to_the_same_result(
     assert outcome(tmp_path) == outcome(whole)
 
 
-@pytest.mark.parametrize("moments", ["shared", "own"])
+@pytest.mark.parametrize(("moments", "statistics"), [("shared", "tied"), ("own", "own")])
 def test_it_goes_on_from_checkpoints_between_evaluations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: str, statistics: str
 ) -> None:
-    evolution = replace(FEW, moments=moments, iterations=1)
+    evolution = replace(FEW, moments=moments, statistics=statistics, iterations=1)
     run(tmp_path / "whole", evolution)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(Interrupted):

@@ -26,20 +26,22 @@ def sharing_modules(
     *,
     made: Iterable[tuple[Graph, nn.Module]] = (),
     device: torch.device = _CPU,
+    statistics: bool = False,
 ) -> list[fx.GraphModule]:
     """A float32 module of each graph; what graphs share is one ``nn.Parameter`` of their modules.
 
     ``made`` are modules that are there already, each with the graph of :func:`sharing_graphs`: the
     new modules share parameters with them, too. Running statistics are each module's own, which
-    begin at the graph's values. Memory is that of the distinct parameters.
+    begin at the graph's values; with ``statistics`` they are shared where the graphs' arrays are.
+    Memory is that of the distinct parameters.
 
     Raises :class:`GrowcError` as :func:`growc.to_torch` does.
     """
-    known: dict[tuple[str, int, int], nn.Parameter] = {}
+    known: dict[tuple[str, int, int], Tensor] = {}
     # The arrays stay alive as long as their numbers are looked up: the graphs hold them.
     held = list(made)
     for graph, module in held:
-        _remember(known, graph, module)
+        _remember(known, graph, module, statistics)
     modules = []
     for graph in graphs:
         reuse = {
@@ -49,7 +51,7 @@ def sharing_modules(
         }
         module = to_torch(graph, reuse=reuse)
         on_device(module, device)
-        _remember(known, graph, module)
+        _remember(known, graph, module, statistics)
         modules.append(module)
     return modules
 
@@ -81,9 +83,8 @@ def _identity(graph: Graph, key: str) -> tuple[str, int, int]:
 
 
 def _remember(
-    known: dict[tuple[str, int, int], nn.Parameter], graph: Graph, module: nn.Module
+    known: dict[tuple[str, int, int], Tensor], graph: Graph, module: nn.Module, statistics: bool
 ) -> None:
-    tensors: dict[str, Tensor] = tensors_of(module, graph)
-    for key, tensor in tensors.items():
-        if isinstance(tensor, nn.Parameter):
+    for key, tensor in tensors_of(module, graph).items():
+        if statistics or isinstance(tensor, nn.Parameter):
             known.setdefault(_identity(graph, key), tensor)

@@ -84,6 +84,7 @@ def to_bytes(state: State, identity: dict[str, Any]) -> bytes:
         "progress": vars(state.progress),
         "history": vars(state.history),
         "moments": state.population.moments,
+        "statistics": state.population.statistics,
         "tensors": tensors,
         "members": stored,
         "scaler": state.scaler.state_dict(),
@@ -101,10 +102,9 @@ def restored(
         arrays = [tensor.numpy() for tensor in content["tensors"]]
         masks: dict[tuple[int, bytes], Any] = {}
         graphs = [_graph(member, arrays, masks) for member in content["members"]]
+        modules = sharing_modules(graphs, device=device, statistics=True)
         members = []
-        for stored, module in zip(
-            content["members"], sharing_modules(graphs, device=device), strict=True
-        ):
+        for stored, module in zip(content["members"], modules, strict=True):
             parameters = dict(module.named_parameters())
             groups = [[parameters[name] for name in group] for group in stored["groups"]]
             optimizer = optimizer_of(settings, groups)
@@ -113,7 +113,7 @@ def restored(
             for name, counter in counters(member.module).items():
                 counter.copy_(stored["counters"][name])
             members.append(member)
-        population = Population(content["moments"], members)
+        population = Population(content["moments"], content["statistics"], members)
         population.link()
         scaler = scaler_of(settings, device)
         scaler.load_state_dict(content["scaler"])

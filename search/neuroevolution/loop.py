@@ -26,7 +26,7 @@ from ...train.settings import Settings
 from ...train.sharing import distinct_parameters, sharing_graphs
 from ...train.stepping import deterministic, seed_dropout, to_device, train_step
 from .checkpoint import State, to_bytes
-from .evaluation import Scores, evaluate
+from .evaluation import Predict, Scores, at_once, evaluate
 from .exporting import fused
 from .folder import METRICS, SearchFolder
 from .mutation import Barren, draw
@@ -186,17 +186,28 @@ class Loop:
         self._look()
         self.state.progress.seconds += time.perf_counter() - self._since
 
-    def measure(self, models: Sequence[nn.Module], part: str = "judge") -> Scores:
+    def measure(
+        self, models: Sequence[nn.Module], part: str = "judge", predict: Predict | None = None
+    ) -> Scores:
         """How well models classify the validation images (or those to ``test`` with)."""
         for model in models:
             self.processes.share_buffers(model)
-        return evaluate(models, self.batches[part], self.loss_of, self.processes, self.autocast)
+        return evaluate(
+            models, self.batches[part], self.loss_of, self.processes, self.autocast, predict
+        )
 
     def _measured(self) -> Scores:
         """How well all models do now."""
         update = self.state.progress.update
         if self._last is None or self._last[0] != update:
-            self._last = update, self.measure([m.module for m in self.members])
+            models = [m.module for m in self.members]
+            predict = None
+            if self.evolution.statistics == "tied":
+                # With own statistics models have only their first layers in common.
+                for model in models:
+                    self.processes.share_buffers(model)
+                predict = at_once(self.state.population.graphs(), self.processes.device)
+            self._last = update, self.measure(models, predict=predict)
         return self._last[1]
 
     def _evaluate(self) -> None:

@@ -2,7 +2,7 @@
 
 θ is one store: a parameter that several networks have is one ``nn.Parameter`` of their modules, so
 memory is the sum of the distinct parameters. Running statistics of batch norms are each network's
-own, as they are of what its own layers yield.
+own; or, if so told, those of batch norms that normalize the very same numbers are tied.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...train.carrying import carry
 from ...train.checkpoint import counters
 from ...train.learning_rate import scale_learning_rate, trainable_count
 from ...train.sharing import distinct_parameters, sharing_graphs, sharing_modules
+from .merging import share_statistics
 from .mutation import Mutated
 
 
@@ -45,6 +46,10 @@ class Population:
     moments: str
     """``shared`` or ``own``: whether members that share a parameter share what their optimizers
     know of it (its moments, and how many steps it made)."""
+    statistics: str = "own"
+    """``own`` or ``tied``: whether a child's running statistics are a copy, or the parent's where
+    nothing before them differs. Tied ones follow each step of any of the members that have them,
+    and with them models have the more in common when they are evaluated."""
     members: list[Member] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -62,11 +67,6 @@ class Population:
         """The names of all members' parameters and running statistics."""
         return {name for m in self.members for name in graph_of(m.module).parameters()}
 
-    def begin(self, graph: Graph, optimizer: Optimizer, module: fx.GraphModule) -> Member:
-        """The first member."""
-        self.members.append(Member(0, module, optimizer))
-        return self.members[0]
-
     def bear(
         self,
         parent: Member,
@@ -79,15 +79,18 @@ class Population:
     ) -> Member:
         """The child m(h) of a member h joins.
 
-        It shares all that the pass left alone, and has a copy of the running statistics. Its
+        It shares all that the pass left alone, and begins with the running statistics of h. Its
         optimizer knows what the parent's knows, and has its learning rate times |θ_h| / |θ_m(h)|
         (R2R appendix C.3) with ``scale_lr``, its weight decay too with ``scale_weight_decay``.
         ``mutated.before`` must be of the parent's values now.
 
         Raises :class:`GrowcError` for an optimizer that cannot be carried over.
         """
+        graph, tied = mutated.graph, self.statistics == "tied"
+        if tied:
+            _, graph = share_statistics([mutated.before, with_own_statistics(graph)])
         made = [(mutated.before, parent.module)]
-        (module,) = sharing_modules([mutated.graph], made=made, device=device)
+        (module,) = sharing_modules([graph], made=made, device=device, statistics=tied)
         before = counters(parent.module)
         for name, counter in counters(module).items():
             if name in before:
@@ -124,3 +127,12 @@ class Population:
         """
         self.members = list(chosen)
         gc.collect()
+
+
+def with_own_statistics(graph: Graph) -> Graph:
+    """The network with a copy of every running statistic, and all other arrays shared."""
+    twin = graph.copy()
+    for key, spec in graph.parameters().items():
+        if not spec.trainable:
+            twin.weights[key] = graph.weights[key].copy()
+    return twin

@@ -215,8 +215,8 @@ def _state(
         return checkpoint.restored(where.checkpoint, content, settings, processes.device)
     (module,) = sharing_modules([start], device=processes.device)
     optimizer = optimizer_of(settings, [list(module.parameters())])
-    population = Population(evolution.moments)
-    population.begin(start, optimizer, module)
+    member = Member(0, module, optimizer)
+    population = Population(evolution.moments, evolution.statistics, [member])
     history = History(lineage=[birth(0, start)])
     return State(population, scaler_of(settings, processes.device), Progress(), history)
 

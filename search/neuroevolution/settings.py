@@ -16,6 +16,7 @@ from .mutation import Mutation, parse_mutations
 from .selection import WAYS
 
 MOMENTS = ("shared", "own")
+STATISTICS = ("own", "tied")
 R2R_MUTATIONS = (
     "0.15: r2wider{kernel=1}; 0.175: r2wider{kernel=3}; 0.175: r2wider{kernel=5}; "
     "0.15: r2deeper{kernel=1}; 0.175: r2deeper{kernel=3}; 0.175: r2deeper{kernel=5}"
@@ -57,6 +58,9 @@ class Evolution:
     moments: str = "shared"
     """Whether models that share a parameter share what their optimizers know of it, too, or each
     has its ``own``."""
+    statistics: str = "own"
+    """Whether each model has its ``own`` running statistics, or those of batch norms before which
+    nothing differs are ``tied``; models are then evaluated as one graph."""
     scale_lr: bool = True
     """The learning rate of a child is its parent's, times |θ_h| / |θ_m(h)| (R2R appendix C.3)."""
     scale_weight_decay: bool = False
@@ -67,7 +71,7 @@ class Evolution:
 
     def __post_init__(self) -> None:
         """Raises :class:`WrongOption`, and :class:`GrowcError` for mutations that are none."""
-        for name, choices in (("select", WAYS), ("moments", MOMENTS)):
+        for name, choices in (("select", WAYS), ("moments", MOMENTS), ("statistics", STATISTICS)):
             value = getattr(self, name)
             if value not in choices:
                 help = did_you_mean(value, choices) or f"there are: {', '.join(choices)}"
