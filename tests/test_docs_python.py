@@ -55,6 +55,12 @@ def test_importing_page(root: Path, folder: Path, capsys: pytest.CaptureFixture[
     assert (folder / "student.onnx").exists()
 
 
+def test_neuroevolution_page(root: Path, folder: Path) -> None:
+    (code,) = blocks(root / "docs" / "neuroevolution.md", "python")
+    exec(compile(code, "docs/neuroevolution.md", "exec"), {})
+    assert (folder / "out" / "evolved" / "best.onnx").exists()
+
+
 def test_training_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     page = root / "docs" / "training.md"
     first, resumed = blocks(page, "sh")

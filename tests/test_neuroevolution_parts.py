@@ -18,7 +18,7 @@ import growc
 from growc.passes import PASSES
 from growc.proof import compare
 from growc.search.neuroevolution import Evolution
-from growc.search.neuroevolution.exporting import fused
+from growc.search.neuroevolution.exporting import fused, fusible
 from growc.search.neuroevolution.mutation import Barren, Mutated, draw, parse_mutations
 from growc.search.neuroevolution.selection import select
 from growc.search.neuroevolution.settings import R2R_MUTATIONS, require_same_search
@@ -272,9 +272,12 @@ def trained(graph: growc.Graph, seed: int) -> growc.Graph:
 def test_the_exported_network_is_smaller_and_the_same(digits: growc.Graph) -> None:
     grown = growc.compile(digits, "r2wider{kernel=1}, r2wider{kernel=3}, r2deeper{blocks=2}")
     graph = trained(grown, 1)
-    exported, said = fused(graph)
-    assert said == "proved (eval, train), but for the last digit of summed biases"
+    ready = fusible(graph)
+    exported, said = fused(ready)
+    assert said == "proved (eval, train)"
+    assert growc.prove(ready, exported).verdict == "proved"
     assert len(exported) < len(graph) - 10
+    assert fused(graph)[1] == "measured (eval, train)"  # which is why it is made ready
     # Biases are of float32's digits.
     differences = compare(graph, exported).differences
     assert {d.mode for d in differences} == {"eval", "train"}
@@ -283,7 +286,8 @@ def test_the_exported_network_is_smaller_and_the_same(digits: growc.Graph) -> No
 
 def test_without_rounding_it_is_proved_as_it_is(digits: growc.Graph) -> None:
     grown = growc.compile(digits, "r2wider{kernel=1}, r2wider{kernel=3}")
-    exported, said = fused(grown)  # the new biases are zero
+    assert growc.same_weights(fusible(grown), grown)  # the new biases are zero
+    exported, said = fused(grown)
     assert said == "proved (eval, train)"
     assert growc.prove(grown, exported).verdict == "proved"
 

@@ -12,26 +12,13 @@ from ...passes.fuse_branches import FuseBranches, Parallel
 from ...train.growth_steps import checked
 
 
-def fused(graph: Graph, verify: str = "proof") -> tuple[Graph, str]:
-    """The network after ``fuse_branches``, and how well it is known to be the same function.
+def fusible(graph: Graph) -> Graph:
+    """The network with biases such that ``fuse_branches`` is exact, and so can be proved.
 
     Blocks side by side that become one have one bias at their end, the sum of theirs. Where that is
-    not a float32 number, it is rounded first, before the pass: what the pass does can then be
-    proved. A network with nothing to fuse is returned as it is. Raises :class:`GrowcError` if the
-    pass does not keep what it claims.
+    not a float32 number, the first block gets the rounded sum and the others none: biases move by
+    half of their last digit at most.
     """
-    summed, rounded = _with_rounded_sums(graph)
-    try:
-        compiled = run(summed, "fuse_branches", verify=verify)
-    except NothingToDo:
-        return graph, "nothing to fuse"
-    said = checked(compiled)
-    return compiled.graph, said + (", but for the last digit of summed biases" if rounded else "")
-
-
-def _with_rounded_sums(graph: Graph) -> tuple[Graph, bool]:
-    """A network whose parallel blocks have biases with sums that float32 holds: the first of them
-    has the rounded sum, the others nothing. And whether a sum had to be rounded."""
     places = [p for p in FuseBranches().find(graph).main if isinstance(p, Parallel) and not p.exact]
     twin = graph.copy()
     for place in places:
@@ -42,9 +29,21 @@ def _with_rounded_sums(graph: Graph) -> tuple[Graph, bool]:
                 for key, spec in graph.params_of(branch.project)
                 if spec.role == "bias"
             ]
-            if not keys:
-                continue
-            total, exact = exact_sum([graph.weights[key] for key in keys])
-            for key in keys if not exact else []:
-                twin.weights.put(key, total if key == keys[0] else np.zeros_like(total))
-    return twin, bool(places)
+            total, exact = exact_sum([graph.weights[key] for key in keys]) if keys else (None, True)
+            if total is not None and not exact:
+                for key in keys:
+                    value = total if key == keys[0] else np.zeros_like(total)
+                    twin.weights.put(key, value)
+    return twin
+
+
+def fused(graph: Graph, verify: str = "proof") -> tuple[Graph, str]:
+    """The network after ``fuse_branches``, and how well it is known to be the same function.
+
+    Raises :class:`GrowcError` if it is not.
+    """
+    try:
+        compiled = run(graph, "fuse_branches", verify=verify)
+    except NothingToDo:
+        return graph, "nothing to fuse"
+    return compiled.graph, checked(compiled)

@@ -27,7 +27,7 @@ from ...train.sharing import distinct_parameters, sharing_graphs
 from ...train.stepping import deterministic, seed_dropout, to_device, train_step
 from .checkpoint import State, to_bytes
 from .evaluation import Predict, Scores, at_once, evaluate
-from .exporting import fused
+from .exporting import fused, fusible
 from .folder import METRICS, SearchFolder
 from .mutation import Barren, draw
 from .population import Member
@@ -252,8 +252,9 @@ class Loop:
         if self.processes.first:
             # The checkpoint last: killed before it, the search makes this evaluation again.
             if better:
-                exported, _ = fused(graphs[best], self.settings.verify)
-                self.folder.write_best(graphs[best], exported)
+                found = fusible(graphs[best])
+                exported, _ = fused(found, self.settings.verify)
+                self.folder.write_best(found, exported)
             self.folder.write_model("last", graphs[best])
             self.folder.write_metrics(progress.rows, METRICS)
             self.folder.write_scores(history.scores)
