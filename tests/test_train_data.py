@@ -11,8 +11,8 @@ import pytest
 
 import growc
 from growc.train import open_data
-from growc.train.data.examples import Stored
 from growc.train.data.adapting import adapted
+from growc.train.data.examples import Stored
 from growc.train.data.opening import (
     _order,
     _usual_validation,
