@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,7 +225,7 @@ def run(
     graph: Graph | None,
     told: Settings,
     params: dict[str, Any],
-    data: DataSet | None = None,
+    data: Sequence[DataSet] | None = None,
 ) -> None:
     """Train, and say what happens. ``command`` is what goes on with the run."""
     from ..train.runs import train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from ..backends import graph_of, to_torch
 from ..grammar import load
 from ..ir import GrowcError
+from ..ir.parts import shared_size
 from .checkpoint import State, on_device, to_bytes
-from .data import Batches, DataSet
-from .evaluation import evaluate
+from .data import DataSet
+from .data.joint import Images, Joint, JointBatches, Labels, task_names
+from .evaluation import Score, evaluate
 from .growth_steps import drops, take
 from .observers import Observer
-from .optimization import autocast, loss_of, set_rate
+from .optimization import autocast, logits_of, loss_of, set_rate, total_loss
 from .prefetching import in_order
 from .processes import Processes
 from .run_folder import RunFolder
@@ -41,8 +43,8 @@ class Loop:
         self,
         state: State,
         settings: Settings,
-        data: DataSet,
-        batches: dict[str, Batches],
+        data: Sequence[DataSet],
+        batches: dict[str, JointBatches],
         schedule: Schedule,
         folder: RunFolder,
         identity: dict[str, Any],
@@ -124,7 +126,7 @@ class Loop:
 
     # ---- an update
 
-    def _update(self, images: Tensor, labels: Tensor) -> None:
+    def _update(self, images: Images, labels: Labels) -> None:
         state, settings, device = self.state, self.settings, self.processes.device
         progress = state.progress
         if self.drops:
@@ -133,12 +135,12 @@ class Loop:
             torch.manual_seed(_mixed(settings.seed, progress.update, self.processes.rank))
         set_rate(state.optimizer, settings, progress.update)
         # Copied on the CPU too: see checkpoint.on_device.
-        images = images.to(device, copy=True, non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
+        images = tuple(x.to(device, copy=True, non_blocking=True) for x in images)
+        labels = tuple(y.to(device, non_blocking=True) for y in labels)
         state.optimizer.zero_grad()
         with self.autocast:
-            logits = self.called(images)
-        loss = self.loss_of(logits.float(), labels)
+            logits = logits_of(self.called, images)
+        loss = total_loss(self.loss_of, logits, labels)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if settings.clip:
             state.scaler.unscale_(state.optimizer)
@@ -193,7 +195,8 @@ class Loop:
         self._pause()
         state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        loss, accuracy = self._measure(state.model, "judge")
+        score = self._measure(state.model, "judge")
+        loss, accuracy = score.loss, score.accuracy
         if not math.isfinite(loss):
             raise self._diverged(
                 f"the validation loss after {progress.update} updates is {loss}", progress.update
@@ -208,6 +211,7 @@ class Loop:
             "accuracy": accuracy,
             "train_loss": math.fsum(losses) / len(losses) if losses else None,
             "lr": set_rate(state.optimizer, self.settings, progress.update),
+            **self._by_task("accuracy", score.accuracies),
         }
         progress.rows.append(row)
         progress.losses = []
@@ -227,7 +231,13 @@ class Loop:
             self.folder.write_checkpoint(to_bytes(state, self.identity))
         self._since = self._written = time.perf_counter()
 
-    def _measure(self, model: nn.Module, part: str) -> tuple[float, float]:
+    def _by_task(self, what: str, values: Sequence[float]) -> dict[str, float]:
+        """A column for each task, if there are several."""
+        names = task_names(self.data)
+        several = zip(names, values, strict=True) if len(names) > 1 else ()
+        return {f"{what}_{name}": value for name, value in several}
+
+    def _measure(self, model: nn.Module, part: str) -> Score:
         return evaluate(model, self.batches[part], self.loss_of, self.processes, self.autocast)
 
     def _checkpoint(self) -> None:
@@ -293,9 +303,10 @@ class Loop:
             device=processes.device,
         )
 
-    def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _on_device(self, batch: Joint) -> Joint:
+        device = self.processes.device
         images, labels = batch
-        return images.to(self.processes.device), labels.to(self.processes.device)
+        return tuple(x.to(device) for x in images), tuple(y.to(device) for y in labels)
 
     # ---- the end
 
@@ -311,14 +322,17 @@ class Loop:
             "flops": progress.flops,
             "seconds": round(progress.seconds, 3),
         }
+        if len(self.data) > 1:
+            result["shared_params"] = shared_size(self.graph)
         for name, model, row in (
             ("best", best, progress.best),
             ("last", self.state.model, progress.rows[-1]),
         ):
             result[name] = {"update": row["update"], "validation_accuracy": row["accuracy"]}
-            if len(self.data.test):
-                loss, accuracy = self._measure(model, "test")
-                result[name] |= {"test_loss": loss, "test_accuracy": accuracy}
+            if all(len(data.test) for data in self.data):
+                score = self._measure(model, "test")
+                result[name] |= {"test_loss": score.loss, "test_accuracy": score.accuracy}
+                result[name] |= self._by_task("test_accuracy", score.accuracies)
         if self.processes.first:
             self.folder.write_result(result)
             self.observer.ended(result)

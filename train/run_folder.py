@@ -1,7 +1,7 @@
 """A run's folder: what is in it, and how it is written so that a kill at any moment loses little.
 
 settings.toml       what the run was told
-normalization.json  what is taken off the pixels, and what they are divided by
+normalization.json  what is taken off the pixels, and what they are divided by (a list for tasks)
 data.json           the classes, the sizes of the sets, and what tells whether they are the same
 start.arch          the network it started from, with weights
 best.arch           the best model so far, with weights, and best.onnx
@@ -19,7 +19,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,14 @@ class RunFolder:
         self,
         graph: Graph,
         settings: Settings,
-        normalization: Normalization,
+        normalizations: Sequence[Normalization],
         data: dict[str, Any],
         *,
         curves: bool,
     ) -> None:
-        """Start a run here; one that was here is forgotten. ``data`` describes its data. Whether it
-        has ``curves`` is remembered by their folder.
+        """Start a run here; one that was here is forgotten. There is one of ``normalizations`` for
+        each task; ``data`` describes the data. Whether it has ``curves`` is remembered by their
+        folder.
 
         Raises :class:`GrowcError` if it cannot be written."""
         if self.exists:
@@ -90,7 +91,9 @@ class RunFolder:
         if curves:
             self.make_room_for_curves()
         files = artifacts.contents(graph, self.path / "start")
-        for name, value in (("normalization", normalization.as_json()), ("data", data)):
+        each = [normalization.as_json() for normalization in normalizations]
+        pixels = each[0] if len(each) == 1 else each
+        for name, value in (("normalization", pixels), ("data", data)):
             files[self.path / f"{name}.json"] = (json.dumps(value) + "\n").encode()
         # The settings come first and so appear last: a run that has them has its network.
         write_files({self.settings: settings.as_toml().encode(), **files}, overwrite=True)
@@ -172,7 +175,8 @@ class RunFolder:
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        more = [name for name in rows[0] if name not in COLUMNS]  # those of several tasks
+        writer = csv.DictWriter(text, [*COLUMNS, *more], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self._write("metrics.csv", text.getvalue())

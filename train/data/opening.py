@@ -110,16 +110,35 @@ def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> Dat
     )
 
 
-def absolute(spec: str) -> str:
-    """The same data set from any working directory. Raises as :func:`open_data` for its text."""
-    parsed = parse(spec)
-    where = parsed.folder
-    return str(replace(parsed, folder=None if where is None else where.absolute()))
+def open_all(text: str, *, validation: int | None = None, seed: int = 0) -> tuple[DataSet, ...]:
+    """The data sets of a text such as ``mnist:DIR + fashion_mnist:DIR``, one for each task.
+
+    ``validation`` is for each of them. Raises as :func:`open_data`.
+    """
+    return tuple(open_data(spec, validation=validation, seed=seed) for spec in separate(text))
+
+
+def separate(text: str) -> list[str]:
+    """The texts of single data sets in one of several. Paths may have a plus sign, too."""
+    known = "|".join(("digits", *IN_FOLDERS, "folder"))
+    return re.split(rf" \+ (?=(?:{known})(?:[:? ]|$))", text)
+
+
+def absolute(text: str) -> str:
+    """The same data sets from any working directory. Raises as :func:`open_data` for its text."""
+    made = []
+    for parsed in map(parse, separate(text)):
+        where = parsed.folder
+        made.append(str(replace(parsed, folder=None if where is None else where.absolute())))
+    return " + ".join(made)
 
 
 def same_but_for_folder(one: str, other: str) -> bool:
-    """Whether two texts differ in the folder only."""
-    a, b = (replace(parse(spec), folder=None, options="") for spec in (one, other))
+    """Whether two texts differ in the folders only."""
+    a, b = (
+        [replace(parse(spec), folder=None, options="") for spec in separate(text)]
+        for text in (one, other)
+    )
     return a == b
 
 
