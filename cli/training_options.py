@@ -247,7 +247,7 @@ def run(
     graph: Graph | None,
     told: Settings,
     params: dict[str, Any],
-    data: DataSet | None = None,
+    data: Sequence[DataSet] | None = None,
 ) -> None:
     """Train, and say what happens. ``command`` is what goes on with the run."""
     from ..train.runs import train

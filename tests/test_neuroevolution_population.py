@@ -64,7 +64,7 @@ def mutate(
 def train(member: Member, seed: int = 0, settings: Settings = SETTINGS) -> set[int]:
     """A step; which parameters (by identity) had a gradient that is felt."""
     generator = torch.Generator().manual_seed(seed)
-    batch = torch.randn(8, 1, 4, 4, generator=generator), torch.arange(8) % 3
+    batch = (torch.randn(8, 1, 4, 4, generator=generator),), (torch.arange(8) % 3,)
     train_step(
         member.module,
         member.optimizer,

@@ -26,6 +26,7 @@ from growc.search.neuroevolution.ensemble import ensemble, head_parameters
 from growc.search.neuroevolution.head import trained_ensemble
 from growc.train import Settings, open_data, train
 from growc.train.data import Batches, Normalization
+from growc.train.data.joint import JointBatches
 from growc.train.observers import Observer
 from growc.train.processes import joined
 
@@ -245,7 +246,7 @@ def test_only_the_head_is_trained() -> None:
     first = net()
     growc.initialize(first)
     models = [first, growc.compile(first, "r2wider"), growc.compile(first, "r2deeper")]
-    batch = (batches.batch(k) for k in range(4))
+    batch = (JointBatches(batches).batch(k) for k in range(4))
     with joined("cpu") as processes:
         module = trained_ensemble(models, 10, SHORT, batch, processes)
     fresh = ensemble(models, 10, seed=SHORT.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from ..backends import graph_of, to_torch
 from ..grammar import load
 from ..ir import GrowcError
+from ..ir.parts import shared_size
 from .checkpoint import State, on_device, to_bytes
-from .data import Batches, DataSet
-from .evaluation import evaluate
+from .data import DataSet
+from .data.joint import Images, Joint, JointBatches, Labels, task_names
+from .evaluation import Score, evaluate
 from .growth_steps import drops, take
 from .observers import Observer
 from .optimization import autocast, loss_of, set_rate
@@ -41,8 +44,8 @@ class Loop:
         self,
         state: State,
         settings: Settings,
-        data: DataSet,
-        batches: dict[str, Batches],
+        data: Sequence[DataSet],
+        batches: dict[str, JointBatches],
         schedule: Schedule,
         folder: RunFolder,
         identity: dict[str, Any],
@@ -124,7 +127,7 @@ class Loop:
 
     # ---- an update
 
-    def _update(self, images: Tensor, labels: Tensor) -> None:
+    def _update(self, images: Images, labels: Labels) -> None:
         state, settings, device = self.state, self.settings, self.processes.device
         progress = state.progress
         if self.drops:
@@ -187,7 +190,8 @@ class Loop:
         self._pause()
         state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        loss, accuracy = self._measure(state.model, "judge")
+        score = self._measure(state.model, "judge")
+        loss, accuracy = score.loss, score.accuracy
         if not math.isfinite(loss):
             raise self._diverged(
                 f"the validation loss after {progress.update} updates is {loss}", progress.update
@@ -202,6 +206,7 @@ class Loop:
             "accuracy": accuracy,
             "train_loss": math.fsum(losses) / len(losses) if losses else None,
             "lr": set_rate(state.optimizer, self.settings, progress.update),
+            **self._by_task("accuracy", score.accuracies),
         }
         progress.rows.append(row)
         progress.losses = []
@@ -221,7 +226,13 @@ class Loop:
             self.folder.write_checkpoint(to_bytes(state, self.identity))
         self._since = self._written = time.perf_counter()
 
-    def _measure(self, model: nn.Module, part: str) -> tuple[float, float]:
+    def _by_task(self, what: str, values: Sequence[float]) -> dict[str, float]:
+        """A column for each task, if there are several."""
+        names = task_names(self.data)
+        several = zip(names, values, strict=True) if len(names) > 1 else ()
+        return {f"{what}_{name}": value for name, value in several}
+
+    def _measure(self, model: nn.Module, part: str) -> Score:
         return evaluate(model, self.batches[part], self.loss_of, self.processes, self.autocast)
 
     def _checkpoint(self) -> None:
@@ -287,9 +298,10 @@ class Loop:
             device=processes.device,
         )
 
-    def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _on_device(self, batch: Joint) -> Joint:
+        device = self.processes.device
         images, labels = batch
-        return images.to(self.processes.device), labels.to(self.processes.device)
+        return tuple(x.to(device) for x in images), tuple(y.to(device) for y in labels)
 
     # ---- the end
 
@@ -305,14 +317,17 @@ class Loop:
             "flops": progress.flops,
             "seconds": round(progress.seconds, 3),
         }
+        if len(self.data) > 1:
+            result["shared_params"] = shared_size(self.graph)
         for name, model, row in (
             ("best", best, progress.best),
             ("last", self.state.model, progress.rows[-1]),
         ):
             result[name] = {"update": row["update"], "validation_accuracy": row["accuracy"]}
-            if len(self.data.test):
-                loss, accuracy = self._measure(model, "test")
-                result[name] |= {"test_loss": loss, "test_accuracy": accuracy}
+            if all(len(data.test) for data in self.data):
+                score = self._measure(model, "test")
+                result[name] |= {"test_loss": score.loss, "test_accuracy": score.accuracy}
+                result[name] |= self._by_task("test_accuracy", score.accuracies)
         if self.processes.first:
             self.folder.write_result(result)
             self.observer.ended(result)

@@ -19,7 +19,8 @@ class Beginning:
     """What is known before a run makes its next update."""
 
     settings: Settings
-    data: DataSet
+    data: tuple[DataSet, ...]
+    """One for each task."""
     graph: Graph
     """The network of now."""
     plan: tuple[tuple[GrowthStep | Repeated, Graph | None], ...]
@@ -36,7 +37,7 @@ class Observer:
     """Is told what happens in a run, in the first process; does nothing with it."""
 
     def opened(self, data: DataSet) -> None:
-        """The data is there; what comes before the first update may take a while yet."""
+        """A data set is there; what comes before the first update may take a while yet."""
 
     def began(self, beginning: Beginning) -> None:
         """A run is about to make its next update."""

@@ -1,7 +1,7 @@
 """A run's folder: what is in it, and how it is written so that a kill at any moment loses little.
 
 settings.toml       what the run was told
-normalization.json  what is taken off the pixels, and what they are divided by
+normalization.json  what is taken off the pixels, and what they are divided by (a list for tasks)
 data.json           the classes, the sizes of the sets, and what tells whether they are the same
 start.arch          the network it started from, with weights
 best.arch           the best model so far, with weights, and best.onnx
@@ -96,13 +96,14 @@ class RunFolder:
         self,
         graph: Graph,
         settings: Settings,
-        normalization: Normalization,
+        normalizations: Sequence[Normalization],
         data: dict[str, Any],
         *,
         curves: bool,
     ) -> None:
-        """Start a run here; one that was here is forgotten. ``data`` describes its data. Whether it
-        has ``curves`` is remembered by their folder.
+        """Start a run here; one that was here is forgotten. There is one of ``normalizations`` for
+        each task; ``data`` describes the data. Whether it has ``curves`` is remembered by their
+        folder.
 
         Raises :class:`GrowcError` if it cannot be written."""
         if self.exists:
@@ -112,7 +113,9 @@ class RunFolder:
         if curves:
             self.make_room_for_curves()
         files = artifacts.contents(graph, self.path / "start")
-        for name, value in (("normalization", normalization.as_json()), ("data", data)):
+        each = [normalization.as_json() for normalization in normalizations]
+        pixels = each[0] if len(each) == 1 else each
+        for name, value in (("normalization", pixels), ("data", data)):
             files[self.path / f"{name}.json"] = (json.dumps(value) + "\n").encode()
         # The settings come first and so appear last: a run that has them has its network.
         write_files({self.settings: settings.as_toml().encode(), **files}, overwrite=True)
@@ -196,8 +199,9 @@ class RunFolder:
         kinds = ("arch", "onnx") if onnx else ("arch",)
         self.write_all(artifacts.contents(graph, self.path / name, kinds))
 
-    def write_metrics(self, rows: list[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
-        self.write("metrics.csv", as_csv(rows, columns))
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        more = [name for name in rows[0] if name not in COLUMNS]  # those of several tasks, say
+        self.write("metrics.csv", as_csv(rows, [*COLUMNS, *more]))
 
     def write_growth(self, growths: list[dict[str, Any]], compiled: Compiled | None) -> None:
         """The list of growth steps, and the last one's networks with the proof, which

@@ -9,21 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .optimization import Loss
+from .data.joint import Joint
+from .optimization import Loss, logits_of, total_loss
 
 
 def train_step(
     model: nn.Module,
     optimizer: Optimizer,
     scaler: torch.amp.GradScaler,
-    batch: tuple[Tensor, Tensor],
+    batch: Joint,
     loss_of: Loss,
     autocast: torch.autocast,
     *,
     clip: float = 0.0,
     backward_done: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """One step of the optimizer on a batch of images and labels; the loss before it, a scalar.
+    """One step of the optimizer on a batch of each task's images and labels; the loss before it, a
+    scalar: the sum of the tasks' losses.
 
     Gradients longer than ``clip`` are shortened to it, unless it is 0. ``backward_done`` is called
     once the gradients are there, before they are used.
@@ -31,8 +33,8 @@ def train_step(
     images, labels = batch
     optimizer.zero_grad()
     with autocast:
-        logits = model(images)
-    loss = loss_of(logits.float(), labels)
+        logits = logits_of(model, images)
+    loss = total_loss(loss_of, logits, labels)
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     backward_done()
     if clip:
@@ -44,10 +46,13 @@ def train_step(
     return loss.detach()
 
 
-def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+def to_device(batch: Joint, device: torch.device) -> Joint:
     """A batch on a device. Images are copied on the CPU too: see ``checkpoint.on_device``."""
     images, labels = batch
-    return images.to(device, copy=True, non_blocking=True), labels.to(device, non_blocking=True)
+    return (
+        tuple(x.to(device, copy=True, non_blocking=True) for x in images),
+        tuple(y.to(device, non_blocking=True) for y in labels),
+    )
 
 
 def seed_dropout(seed: int, update: int, rank: int) -> None:

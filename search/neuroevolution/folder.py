@@ -6,8 +6,10 @@ models/NUMBER.arch  each of them with its last weights
 scores.csv          every evaluation of every model
 ensemble.arch       the hierarchical ensemble, with ensemble.onnx, where one was asked for
 
-best.onnx has the branches that evolution added fused, where they can be; in best.arch the sums of
-their biases are rounded to float32, so that the two are proved to be the same.
+The rows of metrics.csv are of the best model of an evaluation; they say, too, how many models and
+distinct parameters there were. best.onnx has the branches that evolution added fused, where they
+can be; in best.arch the sums of their biases are rounded to float32, so that the two are proved to
+be the same.
 """
 
 from __future__ import annotations
@@ -20,12 +22,10 @@ from ...compiler import artifacts
 from ...ir import Graph
 from ...ir.files import write_files
 from ...train.data import Normalization
-from ...train.run_folder import COLUMNS, SEARCH, RunFolder, as_csv
+from ...train.run_folder import SEARCH, RunFolder, as_csv
 from ...train.settings import Settings
 from .settings import Evolution
 
-METRICS = (*COLUMNS, "iteration", "model", "models", "distinct_params", "mean_accuracy")
-"""The columns of ``metrics.csv``: those of any run are of the best model of an evaluation."""
 SCORES = ("update", "iteration", "model", "params", "macs", "updates", "loss", "accuracy")
 
 
@@ -51,7 +51,7 @@ class SearchFolder(RunFolder):
             self.forget()
         # Before the settings, which make it a run.
         write_files({self.path / SEARCH: evolution.as_toml().encode()}, overwrite=True)
-        self.create(graph, settings, normalization, data, curves=curves)
+        self.create(graph, settings, [normalization], data, curves=curves)
 
     def stored_search(self) -> Evolution:
         """Raises :class:`GrowcError` if it was damaged."""

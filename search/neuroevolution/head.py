@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from torch import Tensor, fx
+from torch import fx
 
 from ...backends import to_torch
 from ...ir import Graph, GrowcError
 from ...train.checkpoint import on_device, scaler_of
+from ...train.data.joint import Joint
 from ...train.optimization import autocast, loss_of, optimizer_of
 from ...train.processes import Processes
 from ...train.settings import Settings
@@ -21,7 +22,7 @@ def trained_ensemble(
     models: Sequence[Graph],
     classes: int,
     settings: Settings,
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Iterable[Joint],
     processes: Processes,
 ) -> fx.GraphModule:
     """The models as features of a small network that learns which of them are right.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...backends import graph_of
 from ...ir import Graph, GrowcError
 from ...train.data import Batches, DataSet
+from ...train.data.joint import Joint, JointBatches
 from ...train.data.seeding import generator
 from ...train.growth_steps import checked, drops
 from ...train.loop import CHECKPOINT_SECONDS, LOOK_EVERY
@@ -28,7 +29,7 @@ from ...train.stepping import deterministic, seed_dropout, to_device, train_step
 from .checkpoint import State, to_bytes
 from .evaluation import Predict, Scores, at_once, evaluate
 from .exporting import fused, fusible
-from .folder import METRICS, SearchFolder
+from .folder import SearchFolder
 from .mutation import Barren, draw
 from .population import Member
 from .selection import select
@@ -47,6 +48,7 @@ class Loop:
         settings: Settings,
         evolution: Evolution,
         data: DataSet,
+        train: JointBatches,
         batches: dict[str, Batches],
         folder: SearchFolder,
         identity: dict[str, Any],
@@ -55,7 +57,8 @@ class Loop:
         workers: int,
     ) -> None:
         self.state, self.settings, self.evolution = state, settings, evolution
-        self.data, self.batches, self.folder, self.identity = data, batches, folder, identity
+        self.data, self.train, self.batches = data, train, batches
+        self.folder, self.identity = folder, identity
         self.processes, self.observer, self.workers = processes, observer, workers
         self.mutations = evolution.parsed_mutations()
         self.loss_of = loss_of(settings)
@@ -79,7 +82,7 @@ class Loop:
         """
         progress, history, settings = self.state.progress, self.state.history, self.settings
         self._since = time.perf_counter()
-        train = in_order(self.batches["train"], progress.update, settings.updates, self.workers)
+        train = in_order(self.train, progress.update, settings.updates, self.workers)
         with deterministic(), closing(train):
             while True:
                 if self._is_due():
@@ -88,7 +91,7 @@ class Loop:
                     if history.generation == self.evolution.iterations:
                         break
                     self._evolve()
-                self._update(*next(train))
+                self._update(next(train))
                 if self._is_late():
                     self.checkpoint()
         return self._selected()
@@ -115,7 +118,7 @@ class Loop:
 
     # ---- joint training (algorithm 4)
 
-    def _update(self, images: Tensor, labels: Tensor) -> None:
+    def _update(self, batch: Joint) -> None:
         """A step of one model, picked at random: it moves what the model has, and nothing else."""
         progress, settings = self.state.progress, self.settings
         random = generator(settings.seed, PICK, progress.update)
@@ -128,7 +131,7 @@ class Loop:
             member.module,
             member.optimizer,
             self.state.scaler,
-            to_device((images, labels), self.processes.device),
+            to_device(batch, self.processes.device),
             self.loss_of,
             self.autocast,
             clip=settings.clip,
@@ -256,7 +259,7 @@ class Loop:
                 exported, _ = fused(found, self.settings.verify)
                 self.folder.write_best(found, exported)
             self.folder.write_model("last", graphs[best])
-            self.folder.write_metrics(progress.rows, METRICS)
+            self.folder.write_metrics(progress.rows)
             self.folder.write_scores(history.scores)
             self.folder.write_lineage(history.lineage)
             self.observer.evaluated(row, better)

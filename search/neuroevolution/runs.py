@@ -14,6 +14,7 @@ from ...grammar import load
 from ...ir import Graph, GrowcError
 from ...train.checkpoint import Progress, on_device, scaler_of
 from ...train.data import Batches, DataSet
+from ...train.data.joint import JointBatches
 from ...train.data.opening import absolute
 from ...train.data.seeding import generator
 from ...train.identity import (
@@ -31,9 +32,9 @@ from ...train.runs import (
     batches_of,
     beginning_of,
     begun,
-    data_of,
     require_fitting,
     require_variance,
+    sets_of,
 )
 from ...train.schedule import seed_of
 from ...train.settings import Settings
@@ -87,7 +88,12 @@ def neuroevolution(
             where.require_none()
         _require_apart(settings, processes)
         if data is None:
-            data = data_of(settings)
+            data, *more = sets_of(settings)
+            if more:
+                raise GrowcError(
+                    f"a neuroevolution learns one task, and there are {1 + len(more)} data sets",
+                    help="give --data just one",
+                )
         if not len(data.validation):
             raise GrowcError(
                 f"{data.name} has no validation images here to select models by",
@@ -105,6 +111,7 @@ def neuroevolution(
             observer.opened(data)
         data.test.check()  # these images are looked at only at the end
         batches = _batches(data, settings, processes)
+        train = JointBatches(batches["train"])
         normalization = batches["train"].normalization
         described = describe(data, normalization)
         content = None
@@ -116,7 +123,7 @@ def neuroevolution(
             )
         else:
             start = beginning_of(graph, settings)
-        require_fitting(start, data)
+        require_fitting(start, (data,))
         require_variance((start,), settings, processes)
         _require_mutation(start, settings, evolution)
         processes.wait()  # all have seen whether there is a run
@@ -139,12 +146,24 @@ def neuroevolution(
                 # Files must be read and unpacked; what is in memory takes no time.
                 workers = (os.cpu_count() or 1) if data.name == "folder" else 0
             loop = Loop(
-                state, settings, evolution, data, batches, where, run, processes, watching, workers
+                state,
+                settings,
+                evolution,
+                data,
+                train,
+                batches,
+                where,
+                run,
+                processes,
+                watching,
+                workers,
             )
             before = content["identity"].get("circumstances", {}) if content is not None else {}
             changed = differences(before, circumstances)
             try:
-                watching.began(Beginning(settings, data, start, (), state.progress.update, changed))
+                watching.began(
+                    Beginning(settings, (data,), start, (), state.progress.update, changed)
+                )
                 return _ended(loop, loop.run())
             finally:
                 watching.close()
@@ -282,7 +301,7 @@ def _ensemble(loop: Loop, selected: list[Member]) -> dict[str, Any]:
     updates = told.head_updates or told.updates
     start = time.perf_counter()
     first = loop.state.progress.update
-    train = in_order(loop.batches["train"], first, first + updates, loop.workers)
+    train = in_order(loop.train, first, first + updates, loop.workers)
     with deterministic(), closing(train):
         module = trained_ensemble(
             sharing_graphs(m.module for m in selected),
