@@ -26,7 +26,7 @@ import numpy as np
 
 from ...fingerprints import Field, Fingerprinter, prefers_last
 from ...ir import Graph, GrowcError, Node, Op, TensorType
-from ...ir.ops import Attention, BatchNorm, Conv, Dropout, Identity, Linear, Slice
+from ...ir.ops import Add, Attention, BatchNorm, Conv, Dropout, Identity, Linear, Slice
 from ...ir.weights import Array, Mask
 
 SEED = 0x9E0
@@ -67,8 +67,9 @@ def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
 
     Two batch norms do if both, and all before them, have the same trainable parameters by identity:
     on one batch they then see the same numbers in training mode, and estimate the same mean and
-    variance. Each gets the arrays of the first model that has it; behind the place where models
-    part, all keep their own.
+    variance. Each gets the arrays of the first model that has it. Behind the place where models
+    part, all have their own: a copy where two still hold the same array, as a child does that was
+    just made.
 
     Made before models are trained jointly, and with the arrays tied in training, this loses
     nothing: a statistic is then updated by each step of any of its models, and so is nearer to the
@@ -81,6 +82,7 @@ def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
     _check(graphs)
     ids: dict[Hashable, int] = {}
     first: dict[tuple[int, str], Array] = {}
+    taken: set[int] = set()
     shared = []
     for graph in graphs:
         twin = graph.copy()
@@ -98,7 +100,11 @@ def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
             call = node.op, tuple(of[o] for o in node.operands), others
             of[node.name] = place = ids.setdefault(call, len(ids))
             for key, role in statistics.items():
-                twin.weights[key] = first.setdefault((place, role), graph.weights[key])
+                if (place, role) not in first:
+                    value = graph.weights[key]
+                    first[place, role] = value.copy() if id(value) in taken else value
+                    taken.add(id(value))
+                twin.weights[key] = first[place, role]
         shared.append(twin)
     return shared
 
@@ -245,50 +251,84 @@ def _united(graphs: Sequence[Graph]) -> Graph:
 
 
 def _by_function(graph: Graph) -> Graph:
-    """Step 2: of all nodes that yield the same tensor, the cheapest."""
-    kinds = _functions(graph)
-    best = _cheapest(graph, kinds)
+    """Step 2: of all nodes that yield the same tensor, the cheapest; without terms that are zero.
+
+    The graph as it is, if that is cheaper: a cost counts what two operands need twice.
+    """
+    found = _Functions.of(graph)
+    best = _cheapest(graph, found)
     union = _start(graph)
-    at = {kinds[name]: name for name in graph.inputs}
-    stack = [best[kinds[end]] for end in reversed(list(graph.outputs.values()))]
+    at = {found.kinds[name]: name for name in graph.inputs}
+    stack = [best[found.kinds[end]] for end in reversed(list(graph.outputs.values()))]
     while stack:
-        node = graph.node(stack[-1])
-        missing = [best[kinds[o]] for o in node.operands if kinds[o] not in at]
-        if kinds[node.name] in at or not missing:
+        name = stack[-1]
+        kind, operands = found.kinds[name], [found.kinds[o] for o in found.operands[name]]
+        missing = [best[o] for o in operands if o not in at]
+        if kind not in at and not missing:
+            at[kind] = union.take(graph, graph.node(name), tuple(at[o] for o in operands))
+        if kind in at:
             stack.pop()
-        if kinds[node.name] not in at and not missing:
-            operands = tuple(at[kinds[o]] for o in node.operands)
-            at[kinds[node.name]] = union.take(graph, node, operands)
-        stack += missing
+        else:
+            stack += missing
     for output, end in graph.outputs.items():
-        union.graph.set_output(output, at[kinds[end]])
-    return union.graph
+        union.graph.set_output(output, at[found.kinds[end]])
+    return min(graph, union.graph, key=lambda g: sum(_cost(g, node) for node in g))
 
 
-def _functions(graph: Graph) -> Mapping[str, Hashable]:
-    """For every node what tensor it yields; itself, where numbers before it are not finite."""
-    finite = Graph(graph.name, graph.weights)
-    for node in graph:
-        if node.name in graph.inputs:
-            finite.add_input(node.name, node.type)
-        elif all(o in finite for o in node.operands) and all(
-            np.isfinite(graph.weights[key]).all() for key, _ in graph.params_of(node.name)
-        ):
-            finite.add(node.op, node.operands, node.name, node.shared)
-    prints = Fingerprinter(Field(SEED))(finite, "eval", prefers_last(finite))
-    found: dict[str, Hashable] = {node.name: node.name for node in graph}
-    for name, p in prints.items():
-        found[name] = graph.node(name).type, p.axis, p.digest
-    return found
+@dataclass(frozen=True)
+class _Functions:
+    """What the nodes of a graph yield."""
+
+    kinds: dict[str, Hashable]
+    """For every node, the tensor that it yields; itself, where numbers before it are not finite."""
+    operands: dict[str, tuple[str, ...]]
+    """For every node, the operands that matter."""
+
+    @classmethod
+    def of(cls, graph: Graph) -> _Functions:
+        finite = Graph(graph.name, graph.weights)
+        for node in graph:
+            if node.name in graph.inputs:
+                finite.add_input(node.name, node.type)
+            elif all(o in finite for o in node.operands) and all(
+                np.isfinite(graph.weights[key]).all() for key, _ in graph.params_of(node.name)
+            ):
+                finite.add(node.op, node.operands, node.name, node.shared)
+        prints = Fingerprinter(Field(SEED))(finite, "eval", prefers_last(finite))
+        kinds: dict[str, Hashable] = {node.name: node.name for node in graph}
+        for name, p in prints.items():
+            kinds[name] = graph.node(name).type, p.axis, p.digest
+        zero = {name for name, p in prints.items() if not p.values.any()}
+        return cls(kinds, {node.name: _terms(graph, node, zero) for node in graph})
 
 
-def _cheapest(graph: Graph, kinds: Mapping[str, Hashable]) -> Mapping[Hashable, str]:
+def _terms(graph: Graph, node: Node, zero: set[str]) -> tuple[str, ...]:
+    """A node's operands; of a sum, those that are not zero, if two are left and they have its type.
+
+    Where one is left, it is the sum: it yields the same.
+    """
+    terms = tuple(o for o in node.operands if o not in zero)
+    if not isinstance(node.op, Add) or len(terms) < 2:
+        return node.operands
+    fits = node.op.result(*(graph.node(o).type for o in terms)) == node.type
+    return terms if fits else node.operands
+
+
+def _cost(graph: Graph, node: Node) -> int:
+    """Operations of one node: products and sums of layers, and a few for each number it yields."""
+    if node.name in graph.inputs:
+        return 0
+    return 1 + node.type.size + node.op.macs(graph.operand_types(node), node.type)
+
+
+def _cheapest(graph: Graph, found: _Functions) -> Mapping[Hashable, str]:
     """For every function, the node that yields it at the least cost, operands included.
 
     A node is looked at once all of its operands can be had, the cheapest first (Knuth, "A
     Generalization of Dijkstra's Algorithm", 1977). As every node costs something, none is chosen
-    that needs its own function: y + 0 costs more than y.
+    that needs its own function: y + z with z = 0 costs more than y.
     """
+    kinds = found.kinds
     costs: dict[Hashable, int] = {}
     best: dict[Hashable, str] = {}
     readers: dict[Hashable, list[str]] = {}
@@ -296,25 +336,22 @@ def _cheapest(graph: Graph, kinds: Mapping[str, Hashable]) -> Mapping[Hashable, 
     order = {name: number for number, name in enumerate(graph.order())}
     heap: list[tuple[int, int, str]] = []
     for node in graph:
-        operands = {kinds[o] for o in node.operands}
-        waits[node.name] = len(operands)
-        for kind in operands:
+        needed = {kinds[o] for o in found.operands[node.name]}
+        waits[node.name] = len(needed)
+        for kind in needed:
             readers.setdefault(kind, []).append(node.name)
-        if not operands:
-            cost = 0 if node.name in graph.inputs else 1
-            heapq.heappush(heap, (cost, order[node.name], node.name))
+        if not needed:
+            heapq.heappush(heap, (_cost(graph, node), order[node.name], node.name))
     while heap:
         cost, _, name = heapq.heappop(heap)
-        kind = kinds[name]
-        if kind in best:
+        if kinds[name] in best:
             continue
-        best[kind], costs[kind] = name, cost
-        for reader in readers.get(kind, ()):
+        best[kinds[name]], costs[kinds[name]] = name, cost
+        for reader in readers.get(kinds[name], ()):
             waits[reader] -= 1
             if waits[reader] == 0:
-                node = graph.node(reader)
-                own = 1 + node.type.size + node.op.macs(graph.operand_types(node), node.type)
-                total = own + sum(costs[kinds[o]] for o in node.operands)
+                own = _cost(graph, graph.node(reader))
+                total = own + sum(costs[kinds[o]] for o in found.operands[reader])
                 heapq.heappush(heap, (total, order[reader], reader))
     return best
 
