@@ -173,7 +173,6 @@ def main() -> None:
     lines += compared("trained, statistics each its own", apart, x, functions=False)
     shared = share_statistics(apart)
     lines += compared("trained, common statistics shared", shared, x, functions=False)
-    lines += compared("  the same without wide layers", shared, x, functions=False, wide=False)
     low, middle, high, times = fused(x)
     lines += [
         "",

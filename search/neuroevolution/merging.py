@@ -1,18 +1,20 @@
 """A population as one graph: what its models have in common is computed once.
 
 Models of a population share parameters (R2R section 4.2), and mostly much of what they compute.
-:func:`merge` joins them in three steps:
+:func:`merge` joins them in two steps:
 
 1. the same op with the same parameters, by identity, on the same operands is one node;
 2. tensors that are the same function, by fingerprints, are computed in the cheapest way that some
-   model has: a model that was mutated and not trained yet costs nothing beside its parent;
-3. convolutions that read the same tensor through the same window become one with all the filters.
+   model has: a model that was mutated and not trained yet costs nothing beside its parent.
 
-Models that differ before a layer are not computed side by side, as groups of one convolution:
-that does not pay. On one core of an AMD EPYC, ten convolutions of one tensor (3×3, 3 → 8 channels
-of 32×32, …) take 0.57 to 0.98 of their time as one, slices included, at batch 128, and 0.4 to
-0.8 at batch 8. Ten of different tensors as groups of one take 1.2 to 1.5 at batch 128 (0.9 to 1.2
-at batch 32), as their operands have to be joined first and are no longer in the cache.
+What is left is not batched, since on a CPU that does not pay. Measured with torch on one core of
+an AMD EPYC, ten layers each, batch 128, as parts of the time they take one by one:
+
+- Convolutions of different tensors as groups of one, after their operands are joined: 1.2 to 1.5
+  (0.4 to 0.7 for 3×3 convolutions at batch 8 and below, 1.0 to 1.6 for 1×1 ones).
+- Convolutions of the same tensor as one with all the filters, and slices of it: 0.6 to 1.0. But
+  what follows then reads slices, which are not contiguous: a whole population of ten takes 1.00 to
+  1.05 with such convolutions, at batch 32 to 250.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 
 from ...fingerprints import Field, Fingerprinter, prefers_last
 from ...ir import Graph, GrowcError, Node, Op, TensorType
-from ...ir.ops import Add, Attention, BatchNorm, Conv, Dropout, Identity, Linear, Slice
+from ...ir.ops import Add, Attention, BatchNorm, Dropout, Identity
 from ...ir.weights import Array, Mask
 
 SEED = 0x9E0
@@ -36,18 +38,17 @@ LONG = 480
 """A longer name gets another one: those of several models have to be told apart by numbers."""
 
 
-def merge(graphs: Sequence[Graph], *, functions: bool = True, wide: bool = True) -> Graph:
+def merge(graphs: Sequence[Graph], *, functions: bool = True) -> Graph:
     """One graph with the models' common input, and for each model, in order, an output.
 
-    Each output is the model's prediction in evaluation mode, in real arithmetic; in float32 it may
-    be rounded in other places (tensors that are one function are computed in one way, and a wide
-    convolution may add in another order). The merged graph is for evaluation: dropout is left out,
-    and in training mode batch norms that are one node update their statistics once.
+    Each output is the model's prediction in evaluation mode, in real arithmetic; with step 2 it may
+    be rounded in other places, as tensors that are one function are computed in one way. The merged
+    graph is for evaluation: dropout is left out, and in training mode batch norms that are one node
+    update their statistics once.
 
-    Its parameters are the models' very arrays, and masks; only convolutions that become one (step
-    3, left out with ``wide=False``) are copies. ``functions=False`` leaves out step 2: it finds
-    little in models that were trained after they were mutated, and takes a second for some million
-    weights. A model with numbers that are not finite is shared by step 1 alone.
+    Its parameters are the models' very arrays, and masks. ``functions=False`` leaves out step 2: it
+    finds little in models that were trained after they were mutated, and takes a second for some
+    million weights. A model with numbers that are not finite is shared by step 1 alone.
 
     Outputs are called ``model0``, ``model1``, … (``model_0``, … if something else is). Models that
     compute the same share a node. Of one model, ``to_torch`` gives a tensor rather than a dict.
@@ -57,9 +58,7 @@ def merge(graphs: Sequence[Graph], *, functions: bool = True, wide: bool = True)
     """
     _check(graphs)
     merged = _united(graphs)
-    if functions:
-        merged = _by_function(merged)
-    return widened(merged) if wide else merged
+    return _by_function(merged) if functions else merged
 
 
 def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
@@ -354,67 +353,3 @@ def _cheapest(graph: Graph, found: _Functions) -> Mapping[Hashable, str]:
                 total = own + sum(costs[kinds[o]] for o in found.operands[reader])
                 heapq.heappush(heap, (total, order[reader], reader))
     return best
-
-
-# ---- layers that read the same tensor
-
-
-def widened(graph: Graph) -> Graph:
-    """Layers of one tensor as one: [W₁; W₂] * x and slices of it, for W₁ * x and W₂ * x.
-
-    Convolutions through the same window, without groups, and linear layers. A graph that has no
-    such layers comes back as it is. It must have one input.
-    """
-    alike: dict[Hashable, list[Node]] = {}
-    for node in graph:
-        if isinstance(node.op, Conv) and node.op.groups == 1:
-            window = replace(node.op, channels=1)
-            alike.setdefault((window, node.operands), []).append(node)
-        elif isinstance(node.op, Linear):
-            alike.setdefault((replace(node.op, features=1), node.operands), []).append(node)
-    sets = [nodes for nodes in alike.values() if len(nodes) > 1]
-    if not sets:
-        return graph
-    part_of = {node.name: nodes for nodes in sets for node in nodes}
-    union = _start(graph)
-    at = {name: name for name in graph.inputs}
-    for node in graph:
-        if node.name in at:
-            continue
-        if node.name in part_of:
-            at.update(_wide(union, graph, part_of[node.name], at[node.operands[0]]))
-        else:
-            at[node.name] = union.take(graph, node, tuple(at[o] for o in node.operands))
-    for output, end in graph.outputs.items():
-        union.graph.set_output(output, at[end])
-    return union.graph
-
-
-def _wide(union: _Union, graph: Graph, nodes: Sequence[Node], x: str) -> Iterator[tuple[str, str]]:
-    """(old name, name of the slice) of layers that become one."""
-    values = []
-    for role in ("weight", "bias"):
-        keys = [node.parameter(role) for node in nodes]
-        if role == "weight" or getattr(nodes[0].op, "bias", False):
-            joined = np.concatenate([graph.weights.effective(key) for key in keys])
-            values.append(_Value(role, joined, None, trainable=True))
-    widths = [_width(node.op) for node in nodes]
-    first = nodes[0].op
-    axis = 0
-    op: Op
-    if isinstance(first, Linear):
-        op, axis = replace(first, features=sum(widths)), -1
-    else:
-        assert isinstance(first, Conv)
-        op = replace(first, channels=sum(widths))
-    wide = union.add(op, (x,), values, f"{nodes[0].name}.wide")
-    start = 0
-    for node, width in zip(nodes, widths, strict=True):
-        cut = Slice(start, start + width, axis=axis)
-        yield node.name, union.add(cut, (wide,), (), node.name)
-        start += width
-
-
-def _width(op: Op) -> int:
-    assert isinstance(op, (Conv, Linear))
-    return op.channels if isinstance(op, Conv) else op.features
