@@ -10,7 +10,7 @@ from ...ir import Graph, GrowcError, initialize
 from ...ir.ops import Add, BatchNorm, Concat, Constant, Linear, Mul, Relu
 from ...passes import NothingToDo
 from ...passes.fold_batch_norm import FoldBatchNorm
-from .merging import merge, widened
+from .merging import merge
 
 OUTPUT = "logits"
 
@@ -32,9 +32,7 @@ def ensemble(graphs: Sequence[Graph], classes: int, hidden: int = 64, seed: int 
     Raises :class:`GrowcError` for models that cannot be merged, or whose output is not one row of
     numbers for an example.
     """
-    # Layers that read the same tensor are joined last: a batch norm behind a slice of a wide
-    # convolution could not become part of it.
-    graph = widened(_frozen(merge(graphs, wide=False)))
+    graph = _frozen(merge(graphs))
     members = list(graph.outputs.values())
     for number, name in enumerate(members):
         kind = graph.node(name).type
@@ -60,18 +58,15 @@ def head_parameters(graph: Graph) -> tuple[str, ...]:
     """Names of the parameters of an ensemble's head, the only ones to train: the weights and biases
     of the two linear layers before its output.
 
-    Raises :class:`GrowcError` for a graph that :func:`ensemble` did not make.
+    Raises :class:`GrowcError` for a graph that does not end as those of :func:`ensemble`.
     """
-    found: list[str] = []
-    try:
-        last = graph.node(graph.outputs[OUTPUT])
-        (relu,) = last.operands
-        (first,) = graph.node(relu).operands
-    except (KeyError, ValueError):
-        raise GrowcError(f"`{graph.name}` is not an ensemble") from None
-    for name in (first, last.name):
-        found += [key for key, _ in graph.params_of(name)]
-    return tuple(found)
+    at, found = graph.outputs.get(OUTPUT), []
+    for op in (Linear, Relu, Linear, Concat):
+        if at is None or not isinstance(graph.node(at).op, op):
+            raise GrowcError(f"`{graph.name}` is not an ensemble")
+        found.append(at)
+        at = graph.node(at).operands[0]
+    return tuple(key for name in reversed(found) for key, _ in graph.params_of(name))
 
 
 def _frozen(graph: Graph) -> Graph:

@@ -1,18 +1,20 @@
 """A population as one graph: what its models have in common is computed once.
 
 Models of a population share parameters (R2R section 4.2), and mostly much of what they compute.
-:func:`merge` joins them in three steps:
+:func:`merge` joins them in two steps:
 
 1. the same op with the same parameters, by identity, on the same operands is one node;
 2. tensors that are the same function, by fingerprints, are computed in the cheapest way that some
-   model has: a model that was mutated and not trained yet costs nothing beside its parent;
-3. convolutions that read the same tensor through the same window become one with all the filters.
+   model has: a model that was mutated and not trained yet costs nothing beside its parent.
 
-Models that differ before a layer are not computed side by side, as groups of one convolution:
-that does not pay. On one core of an AMD EPYC, ten convolutions of one tensor (3×3, 3 → 8 channels
-of 32×32, …) take 0.57 to 0.98 of their time as one, slices included, at batch 128, and 0.4 to
-0.8 at batch 8. Ten of different tensors as groups of one take 1.2 to 1.5 at batch 128 (0.9 to 1.2
-at batch 32), as their operands have to be joined first and are no longer in the cache.
+What is left is not batched, since on a CPU that does not pay. Measured with torch on one core of
+an AMD EPYC, ten layers each, batch 128, as parts of the time they take one by one:
+
+- Convolutions of different tensors as groups of one, after their operands are joined: 1.2 to 1.5
+  (0.4 to 0.7 for 3×3 convolutions at batch 8 and below, 1.0 to 1.6 for 1×1 ones).
+- Convolutions of the same tensor as one with all the filters, and slices of it: 0.6 to 1.0. But
+  what follows then reads slices, which are not contiguous: a whole population of ten takes 1.00 to
+  1.05 with such convolutions, at batch 32 to 250.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 
 from ...fingerprints import Field, Fingerprinter, prefers_last
 from ...ir import Graph, GrowcError, Node, Op, TensorType
-from ...ir.ops import Attention, BatchNorm, Conv, Dropout, Identity, Linear, Slice
+from ...ir.ops import Add, Attention, BatchNorm, Dropout, Identity
 from ...ir.weights import Array, Mask
 
 SEED = 0x9E0
@@ -36,18 +38,17 @@ LONG = 480
 """A longer name gets another one: those of several models have to be told apart by numbers."""
 
 
-def merge(graphs: Sequence[Graph], *, functions: bool = True, wide: bool = True) -> Graph:
+def merge(graphs: Sequence[Graph], *, functions: bool = True) -> Graph:
     """One graph with the models' common input, and for each model, in order, an output.
 
-    Each output is the model's prediction in evaluation mode, in real arithmetic; in float32 it may
-    be rounded in other places (tensors that are one function are computed in one way, and a wide
-    convolution may add in another order). The merged graph is for evaluation: dropout is left out,
-    and in training mode batch norms that are one node update their statistics once.
+    Each output is the model's prediction in evaluation mode, in real arithmetic; with step 2 it may
+    be rounded in other places, as tensors that are one function are computed in one way. The merged
+    graph is for evaluation: dropout is left out, and in training mode batch norms that are one node
+    update their statistics once.
 
-    Its parameters are the models' very arrays, and masks; only convolutions that become one (step
-    3, left out with ``wide=False``) are copies. ``functions=False`` leaves out step 2: it finds
-    little in models that were trained after they were mutated, and takes a second for some million
-    weights. A model with numbers that are not finite is shared by step 1 alone.
+    Its parameters are the models' very arrays, and masks. ``functions=False`` leaves out step 2: it
+    finds little in models that were trained after they were mutated, and takes a second for some
+    million weights. A model with numbers that are not finite is shared by step 1 alone.
 
     Outputs are called ``model0``, ``model1``, … (``model_0``, … if something else is). Models that
     compute the same share a node. Of one model, ``to_torch`` gives a tensor rather than a dict.
@@ -57,9 +58,7 @@ def merge(graphs: Sequence[Graph], *, functions: bool = True, wide: bool = True)
     """
     _check(graphs)
     merged = _united(graphs)
-    if functions:
-        merged = _by_function(merged)
-    return widened(merged) if wide else merged
+    return _by_function(merged) if functions else merged
 
 
 def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
@@ -67,8 +66,9 @@ def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
 
     Two batch norms do if both, and all before them, have the same trainable parameters by identity:
     on one batch they then see the same numbers in training mode, and estimate the same mean and
-    variance. Each gets the arrays of the first model that has it; behind the place where models
-    part, all keep their own.
+    variance. Each gets the arrays of the first model that has it. Behind the place where models
+    part, all have their own: a copy where two still hold the same array, as a child does that was
+    just made.
 
     Made before models are trained jointly, and with the arrays tied in training, this loses
     nothing: a statistic is then updated by each step of any of its models, and so is nearer to the
@@ -81,6 +81,7 @@ def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
     _check(graphs)
     ids: dict[Hashable, int] = {}
     first: dict[tuple[int, str], Array] = {}
+    taken: set[int] = set()
     shared = []
     for graph in graphs:
         twin = graph.copy()
@@ -98,7 +99,11 @@ def share_statistics(graphs: Sequence[Graph]) -> list[Graph]:
             call = node.op, tuple(of[o] for o in node.operands), others
             of[node.name] = place = ids.setdefault(call, len(ids))
             for key, role in statistics.items():
-                twin.weights[key] = first.setdefault((place, role), graph.weights[key])
+                if (place, role) not in first:
+                    value = graph.weights[key]
+                    first[place, role] = value.copy() if id(value) in taken else value
+                    taken.add(id(value))
+                twin.weights[key] = first[place, role]
         shared.append(twin)
     return shared
 
@@ -245,50 +250,84 @@ def _united(graphs: Sequence[Graph]) -> Graph:
 
 
 def _by_function(graph: Graph) -> Graph:
-    """Step 2: of all nodes that yield the same tensor, the cheapest."""
-    kinds = _functions(graph)
-    best = _cheapest(graph, kinds)
+    """Step 2: of all nodes that yield the same tensor, the cheapest; without terms that are zero.
+
+    The graph as it is, if that is cheaper: a cost counts what two operands need twice.
+    """
+    found = _Functions.of(graph)
+    best = _cheapest(graph, found)
     union = _start(graph)
-    at = {kinds[name]: name for name in graph.inputs}
-    stack = [best[kinds[end]] for end in reversed(list(graph.outputs.values()))]
+    at = {found.kinds[name]: name for name in graph.inputs}
+    stack = [best[found.kinds[end]] for end in reversed(list(graph.outputs.values()))]
     while stack:
-        node = graph.node(stack[-1])
-        missing = [best[kinds[o]] for o in node.operands if kinds[o] not in at]
-        if kinds[node.name] in at or not missing:
+        name = stack[-1]
+        kind, operands = found.kinds[name], [found.kinds[o] for o in found.operands[name]]
+        missing = [best[o] for o in operands if o not in at]
+        if kind not in at and not missing:
+            at[kind] = union.take(graph, graph.node(name), tuple(at[o] for o in operands))
+        if kind in at:
             stack.pop()
-        if kinds[node.name] not in at and not missing:
-            operands = tuple(at[kinds[o]] for o in node.operands)
-            at[kinds[node.name]] = union.take(graph, node, operands)
-        stack += missing
+        else:
+            stack += missing
     for output, end in graph.outputs.items():
-        union.graph.set_output(output, at[kinds[end]])
-    return union.graph
+        union.graph.set_output(output, at[found.kinds[end]])
+    return min(graph, union.graph, key=lambda g: sum(_cost(g, node) for node in g))
 
 
-def _functions(graph: Graph) -> Mapping[str, Hashable]:
-    """For every node what tensor it yields; itself, where numbers before it are not finite."""
-    finite = Graph(graph.name, graph.weights)
-    for node in graph:
-        if node.name in graph.inputs:
-            finite.add_input(node.name, node.type)
-        elif all(o in finite for o in node.operands) and all(
-            np.isfinite(graph.weights[key]).all() for key, _ in graph.params_of(node.name)
-        ):
-            finite.add(node.op, node.operands, node.name, node.shared)
-    prints = Fingerprinter(Field(SEED))(finite, "eval", prefers_last(finite))
-    found: dict[str, Hashable] = {node.name: node.name for node in graph}
-    for name, p in prints.items():
-        found[name] = graph.node(name).type, p.axis, p.digest
-    return found
+@dataclass(frozen=True)
+class _Functions:
+    """What the nodes of a graph yield."""
+
+    kinds: dict[str, Hashable]
+    """For every node, the tensor that it yields; itself, where numbers before it are not finite."""
+    operands: dict[str, tuple[str, ...]]
+    """For every node, the operands that matter."""
+
+    @classmethod
+    def of(cls, graph: Graph) -> _Functions:
+        finite = Graph(graph.name, graph.weights)
+        for node in graph:
+            if node.name in graph.inputs:
+                finite.add_input(node.name, node.type)
+            elif all(o in finite for o in node.operands) and all(
+                np.isfinite(graph.weights[key]).all() for key, _ in graph.params_of(node.name)
+            ):
+                finite.add(node.op, node.operands, node.name, node.shared)
+        prints = Fingerprinter(Field(SEED))(finite, "eval", prefers_last(finite))
+        kinds: dict[str, Hashable] = {node.name: node.name for node in graph}
+        for name, p in prints.items():
+            kinds[name] = graph.node(name).type, p.axis, p.digest
+        zero = {name for name, p in prints.items() if not p.values.any()}
+        return cls(kinds, {node.name: _terms(graph, node, zero) for node in graph})
 
 
-def _cheapest(graph: Graph, kinds: Mapping[str, Hashable]) -> Mapping[Hashable, str]:
+def _terms(graph: Graph, node: Node, zero: set[str]) -> tuple[str, ...]:
+    """A node's operands; of a sum, those that are not zero, if two are left and they have its type.
+
+    Where one is left, it is the sum: it yields the same.
+    """
+    terms = tuple(o for o in node.operands if o not in zero)
+    if not isinstance(node.op, Add) or len(terms) < 2:
+        return node.operands
+    fits = node.op.result(*(graph.node(o).type for o in terms)) == node.type
+    return terms if fits else node.operands
+
+
+def _cost(graph: Graph, node: Node) -> int:
+    """Operations of one node: products and sums of layers, and a few for each number it yields."""
+    if node.name in graph.inputs:
+        return 0
+    return 1 + node.type.size + node.op.macs(graph.operand_types(node), node.type)
+
+
+def _cheapest(graph: Graph, found: _Functions) -> Mapping[Hashable, str]:
     """For every function, the node that yields it at the least cost, operands included.
 
     A node is looked at once all of its operands can be had, the cheapest first (Knuth, "A
     Generalization of Dijkstra's Algorithm", 1977). As every node costs something, none is chosen
-    that needs its own function: y + 0 costs more than y.
+    that needs its own function: y + z with z = 0 costs more than y.
     """
+    kinds = found.kinds
     costs: dict[Hashable, int] = {}
     best: dict[Hashable, str] = {}
     readers: dict[Hashable, list[str]] = {}
@@ -296,88 +335,21 @@ def _cheapest(graph: Graph, kinds: Mapping[str, Hashable]) -> Mapping[Hashable, 
     order = {name: number for number, name in enumerate(graph.order())}
     heap: list[tuple[int, int, str]] = []
     for node in graph:
-        operands = {kinds[o] for o in node.operands}
-        waits[node.name] = len(operands)
-        for kind in operands:
+        needed = {kinds[o] for o in found.operands[node.name]}
+        waits[node.name] = len(needed)
+        for kind in needed:
             readers.setdefault(kind, []).append(node.name)
-        if not operands:
-            cost = 0 if node.name in graph.inputs else 1
-            heapq.heappush(heap, (cost, order[node.name], node.name))
+        if not needed:
+            heapq.heappush(heap, (_cost(graph, node), order[node.name], node.name))
     while heap:
         cost, _, name = heapq.heappop(heap)
-        kind = kinds[name]
-        if kind in best:
+        if kinds[name] in best:
             continue
-        best[kind], costs[kind] = name, cost
-        for reader in readers.get(kind, ()):
+        best[kinds[name]], costs[kinds[name]] = name, cost
+        for reader in readers.get(kinds[name], ()):
             waits[reader] -= 1
             if waits[reader] == 0:
-                node = graph.node(reader)
-                own = 1 + node.type.size + node.op.macs(graph.operand_types(node), node.type)
-                total = own + sum(costs[kinds[o]] for o in node.operands)
+                own = _cost(graph, graph.node(reader))
+                total = own + sum(costs[kinds[o]] for o in found.operands[reader])
                 heapq.heappush(heap, (total, order[reader], reader))
     return best
-
-
-# ---- layers that read the same tensor
-
-
-def widened(graph: Graph) -> Graph:
-    """Layers of one tensor as one: [W₁; W₂] * x and slices of it, for W₁ * x and W₂ * x.
-
-    Convolutions through the same window, without groups, and linear layers. A graph that has no
-    such layers comes back as it is. It must have one input.
-    """
-    alike: dict[Hashable, list[Node]] = {}
-    for node in graph:
-        if isinstance(node.op, Conv) and node.op.groups == 1:
-            window = replace(node.op, channels=1)
-            alike.setdefault((window, node.operands), []).append(node)
-        elif isinstance(node.op, Linear):
-            alike.setdefault((replace(node.op, features=1), node.operands), []).append(node)
-    sets = [nodes for nodes in alike.values() if len(nodes) > 1]
-    if not sets:
-        return graph
-    part_of = {node.name: nodes for nodes in sets for node in nodes}
-    union = _start(graph)
-    at = {name: name for name in graph.inputs}
-    for node in graph:
-        if node.name in at:
-            continue
-        if node.name in part_of:
-            at.update(_wide(union, graph, part_of[node.name], at[node.operands[0]]))
-        else:
-            at[node.name] = union.take(graph, node, tuple(at[o] for o in node.operands))
-    for output, end in graph.outputs.items():
-        union.graph.set_output(output, at[end])
-    return union.graph
-
-
-def _wide(union: _Union, graph: Graph, nodes: Sequence[Node], x: str) -> Iterator[tuple[str, str]]:
-    """(old name, name of the slice) of layers that become one."""
-    values = []
-    for role in ("weight", "bias"):
-        keys = [node.parameter(role) for node in nodes]
-        if role == "weight" or getattr(nodes[0].op, "bias", False):
-            joined = np.concatenate([graph.weights.effective(key) for key in keys])
-            values.append(_Value(role, joined, None, trainable=True))
-    widths = [_width(node.op) for node in nodes]
-    first = nodes[0].op
-    axis = 0
-    op: Op
-    if isinstance(first, Linear):
-        op, axis = replace(first, features=sum(widths)), -1
-    else:
-        assert isinstance(first, Conv)
-        op = replace(first, channels=sum(widths))
-    wide = union.add(op, (x,), values, f"{nodes[0].name}.wide")
-    start = 0
-    for node, width in zip(nodes, widths, strict=True):
-        cut = Slice(start, start + width, axis=axis)
-        yield node.name, union.add(cut, (wide,), (), node.name)
-        start += width
-
-
-def _width(op: Op) -> int:
-    assert isinstance(op, (Conv, Linear))
-    return op.channels if isinstance(op, Conv) else op.features
