@@ -88,7 +88,7 @@ class Population:
         """
         graph, tied = mutated.graph, self.statistics == "tied"
         if tied:
-            _, graph = share_statistics([mutated.before, with_own_statistics(graph)])
+            _, graph = share_statistics([mutated.before, graph])
         made = [(mutated.before, parent.module)]
         (module,) = sharing_modules([graph], made=made, device=device, statistics=tied)
         before = counters(parent.module)
@@ -127,12 +127,3 @@ class Population:
         """
         self.members = list(chosen)
         gc.collect()
-
-
-def with_own_statistics(graph: Graph) -> Graph:
-    """The network with a copy of every running statistic, and all other arrays shared."""
-    twin = graph.copy()
-    for key, spec in graph.parameters().items():
-        if not spec.trainable:
-            twin.weights[key] = graph.weights[key].copy()
-    return twin
