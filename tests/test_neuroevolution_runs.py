@@ -20,6 +20,7 @@ import torch
 import growc
 from growc.ir import files
 from growc.proof import compare_runtimes
+from growc.report import report
 from growc.search.neuroevolution import Evolution, loop, mutation, neuroevolution
 from growc.search.neuroevolution import selection as selecting
 from growc.search.neuroevolution.ensemble import ensemble, head_parameters
@@ -518,7 +519,49 @@ def test_the_command(tmp_path: Path, growc: Any) -> None:
     again = growc("search", "neuroevolution", "-o", tmp_path / "r", "--resume", "--json")
     assert again.status == 0, again.err
     assert again.json["selected"] == read(tmp_path / "r", "result.json")["selected"]
-    assert growc("report", tmp_path / "r", "-o", tmp_path / "r.html").status == 0
+
+
+# ---- the report
+
+
+def test_the_report(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, iterations=1, ensemble=True, head_updates=2))
+    page = report(tmp_path)
+    lineage = read(tmp_path, "lineage.json")
+    assert page.count('class="branch') == len(lineage) == 4
+    assert page.count('class="leaf') == len(read(tmp_path, "scores.csv")) == 6
+    for entry in lineage[1:]:
+        assert f"<code>{entry['pass']}</code>" in page
+        assert f'<td class="number">{entry["params"]:,}</td>' in page
+    assert "Of 3 mutations 3 are proved" in page
+    found = read(tmp_path, "result.json")["ensemble"]
+    assert f"with {found['params']:,} parameters" in page
+    assert "population=4" in page
+
+
+def test_the_report_of_a_search_that_has_not_finished(begun: Path) -> None:
+    page = report(begun)
+    assert "has not finished" in page
+    assert page.count('class="branch') == 1  # the others have not been evaluated yet
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("lineage.json", '"parent": 0', '"parent": 7', "is older than its parent"),
+        ("lineage.json", '"model": 1', '"model": 5', "model 5 is out of order"),
+        ("lineage.json", '"params"', '"parms"', "has no `params`"),
+        ("scores.csv", "accuracy", "acuracy", "has no `accuracy`"),
+        ("search.toml", "keep = 2", "keep 2", "Expected '='"),
+    ],
+)
+def test_the_report_of_damaged_files(begun: Path, file: str, old: str, new: str, said: str) -> None:
+    text = (begun / file).read_text()
+    (begun / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(growc.GrowcError) as caught:
+        report(begun)
+    assert said in str(caught.value)
+    assert file in str(caught.value)
 
 
 @pytest.mark.parametrize(
