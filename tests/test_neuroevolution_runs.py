@@ -21,7 +21,7 @@ import growc
 from growc.ir import files
 from growc.proof import compare_runtimes
 from growc.report import report
-from growc.search.neuroevolution import Evolution, loop, mutation, neuroevolution
+from growc.search.neuroevolution import Evolution, breeding, loop, mutation, neuroevolution
 from growc.search.neuroevolution import selection as selecting
 from growc.search.neuroevolution.ensemble import ensemble, head_parameters
 from growc.search.neuroevolution.head import trained_ensemble
@@ -407,11 +407,11 @@ def test_no_mutation_is_left_in_the_middle(
     """What was trained is kept, in a checkpoint from which resuming says the same."""
 
     def barren_later(graph: growc.Graph, *arguments: Any, **more: Any) -> Any:
-        if len(set(more["taken"])) > len(net().parameters()):
+        if len(set(more.get("taken", ()))) > len(net().parameters()):
             return mutation.Barren((), 0.9)
         return mutation.draw(graph, *arguments, **more)
 
-    monkeypatch.setattr(loop, "draw", barren_later)
+    monkeypatch.setattr(breeding, "draw", barren_later)
     for resume in (False, True):
         with pytest.raises(growc.GrowcError, match="no mutation is left: tau 0 forbids"):
             run(tmp_path, resume=resume, graph=None if resume else net())
