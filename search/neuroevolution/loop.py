@@ -279,6 +279,7 @@ class Loop:
         self._since = time.perf_counter()
         progress, history = self.state.progress, self.state.history
         kept = self._selected()
+        self._last = None  # other models are measured next
         history.generation += 1
         self._write_last_of([m for m in self.members if m not in kept])
         self.state.population.keep(kept)
