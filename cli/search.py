@@ -45,7 +45,7 @@ OWN = {
     "layers": "layers",
 }
 """The options of the search, and what they are called in a growth schedule."""
-OTHERS = {"expand_every", "freeze", "start_params"}
+OTHERS = {"expand_every", "expand_flat", "freeze", "start_params"}
 FREEZE = 0.2
 SHARED = 0.2
 """With several data sets, the share of parameters that several tasks use (Table 3's first rows)."""
@@ -62,6 +62,12 @@ SHARED = 0.2
 )
 @click.option(
     "--expand-every", type=COUNT, metavar="N", help="Updates between expansions.  [default: epoch]"
+)
+@click.option(
+    "--expand-flat",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="F",
+    help="Expand earlier where the training loss no longer falls by this share of itself.",
 )
 @click.option(
     "--freeze",
@@ -181,10 +187,10 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
         raise click.UsageError("the configuration has growth steps; a search finds its own")
     freeze = params["freeze"]
     until: int | None = round(told.updates * (1 - (FREEZE if freeze is None else freeze)))
-    every = told.evaluate_every
+    every, flat = told.evaluate_every, params["expand_flat"]
     if stored is not None:
         own = {**vars(stored.search), **own}
-        every = stored.every
+        every, flat = stored.every, stored.flat if flat is None else flat
         until = stored.until if freeze is None else until
     every = params["expand_every"] or every
     search = _ilnas(own)
@@ -193,7 +199,7 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
             f"the first expansion would be at {every}, after the architecture is fixed at {until}; "
             "give --expand-every, a smaller --freeze, or more --updates"
         )
-    schedule = Repeated(every, until, search, Span(Source("--grow", ""), 0, 0))
+    schedule = Repeated(every, until, search, Span(Source("--grow", ""), 0, 0), flat)
     return replace(told, grow=str(schedule), scale_lr=False)
 
 
