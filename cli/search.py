@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,7 +117,7 @@ SHARED = 0.2
     metavar="N",
     help="Layers that may be connected with an earlier node of their stage.  [default: 2]",
 )
-@click.option("--layers", type=FROM_0, metavar="N", help="New layers tried.  [default: 1]")
+@click.option("--layers", type=FROM_0, metavar="N", help="New layers tried.  [default: none]")
 @training_options
 def ilnas(**params: Any) -> None:
     """Intra-layer architecture search (ILNAS): single weights, kernels, nodes and layers.
@@ -140,6 +141,8 @@ def ilnas(**params: Any) -> None:
         raise click.UsageError("give --max-params")
     if params["start_params"] is not None and (params["file"] is not None or params["resume"]):
         raise click.UsageError("--start-params is for a search without FILE")
+    if (params["start_params"] or 0) >= own.get("max_params", math.inf):
+        raise click.UsageError("--start-params must be less than --max-params")
     from ..train.machine import settle_in
 
     settle_in()

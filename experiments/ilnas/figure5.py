@@ -74,9 +74,7 @@ def recipe(spec: str, seed: int, arm: str, epochs: float, params: int, data: Dat
     if arm == "fixed":
         return settings
     select = "random" if arm == "random" else "gradient"
-    # No new layers, as in the paper ("we do not search at the level of layers"): as they are
-    # computed densely, three of them made the network four times as dear.
-    search = Ilnas(max_params=params, select=select, batches=4, layers=0)
+    search = Ilnas(max_params=params, select=select, batches=4)
     every = max(1, round(epoch * epochs / EPOCHS / EXPANSIONS_AN_EPOCH[arm]))
     until = round(updates * (1 - FROZEN))
     return replace(settings, grow=f"every {every} until {until}: {search}", scale_lr=False)

@@ -73,7 +73,7 @@ class Runs:
         params = round(recipe.params * self.size)
         every = min(round(epoch * recipe.every), updates // FEWEST)
         until = round(updates * (1 - recipe.frozen))
-        search = Ilnas(max_params=params, shared=recipe.shared, batches=4, layers=0)
+        search = Ilnas(max_params=params, shared=recipe.shared, batches=4)
         settings = self._settings(
             recipe,
             updates=updates,
