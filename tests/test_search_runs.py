@@ -224,7 +224,7 @@ def test_one_network_learns_two_tasks_and_exports_as_one_file(tmp_path: Path) ->
     start = joint_baseline(tasks, 2400, 0, 0.3)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", settings, graph=start, observer=_Stop(50))
-    again = run(tmp_path / "cut", settings, resume=True)
+    again = run(tmp_path / "cut", settings, resume=True, graph=start)
     assert again["last"] == whole["last"]
     best = tmp_path / "whole" / "best"
     verified = growc_("verify", f"{best}.arch", f"{best}.onnx", cwd=tmp_path)
