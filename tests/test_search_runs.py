@@ -216,7 +216,7 @@ def test_one_network_learns_two_tasks_and_exports_as_one_file(tmp_path: Path) ->
     assert 4000 < whole["params"] <= 4200
     for name in ("digits_1", "digits_2"):
         assert whole["last"][f"test_accuracy_{name}"] > 0.3  # chance: 0.1
-    rows = list(csv.DictReader((tmp_path / "whole" / "metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "whole" / "metrics.csv").read_text().splitlines()))
     for row in rows:
         each = [float(row[f"accuracy_digits_{i}"]) for i in (1, 2)]
         assert float(row["accuracy"]) == pytest.approx(sum(each) / 2)
