@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .search_neuroevolution import command as neuroevolution
 from .training_options import (
     COUNT,
     FROM_0,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 @click.group()
 def command() -> None:
     """Search for an architecture while it is trained."""
+
+
+command.add_command(neuroevolution)
 
 
 OWN = {

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backends import graph_of
+from ..compiler import Compiled
 from ..ir import Diagnostic, Graph, GrowcError
 from ..ir.ops import Attention, BatchNorm, Dropout
 from .checkpoint import State, on_device
@@ -98,7 +99,7 @@ def take(
         "nothing": list(idle),
         "params": [old.parameter_count(), new.parameter_count()],
         "macs": [old.macs(), new.macs()],
-        "proof": "nothing changed" if growth is None else _said(growth),
+        "proof": "nothing changed" if growth is None else checked(growth.compiled),
         "loss_before": before,
         "loss_after": after,
         "lr_factor": 1.0 if growth is None else growth.rate,
@@ -183,9 +184,8 @@ def _require_unmoved(step: GrowthStep, growth: Growth, before: Losses, after: Lo
             )
 
 
-def _said(growth: Growth) -> str:
-    """How well the whole step is known to preserve the function."""
-    compiled = growth.compiled
+def checked(compiled: Compiled) -> str:
+    """How well the passes are known to preserve the function, in few words."""
     if not compiled.modes:
         return "not claimed"
     modes = ", ".join(compiled.modes)

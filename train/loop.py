@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -21,13 +21,14 @@ from .data.joint import Images, Joint, JointBatches, Labels, task_names
 from .evaluation import Score, evaluate
 from .growth_steps import drops, take
 from .observers import Observer
-from .optimization import autocast, logits_of, loss_of, set_rate, total_loss
+from .optimization import autocast, loss_of, set_rate
 from .prefetching import in_order
 from .processes import Processes
 from .run_folder import RunFolder
 from .schedule import GrowthStep, Repeated, Schedule, seed_of
 from .searching import Look
 from .settings import Settings
+from .stepping import deterministic, seed_dropout, to_device, train_step
 
 LOOK_EVERY = 20
 """How many updates a loss may wait on a GPU or be shared among processes before it is looked at:
@@ -89,7 +90,7 @@ class Loop:
         self.state.model.train()
         self._since = time.perf_counter()
         train = in_order(self.batches["train"], progress.update, updates, self.workers)
-        with _deterministic(), closing(train):
+        with deterministic(), closing(train):
             while True:
                 if self._is_due():
                     self._evaluate()
@@ -142,26 +143,20 @@ class Loop:
         state, settings, device = self.state, self.settings, self.processes.device
         progress = state.progress
         if self.drops:
-            # Dropout draws from torch's generator: a function of seed and update, so that a
-            # resumed run draws the same.
-            torch.manual_seed(_mixed(settings.seed, progress.update, self.processes.rank))
+            seed_dropout(settings.seed, progress.update, self.processes.rank)
         set_rate(state.optimizer, settings, progress.update)
-        # Copied on the CPU too: see checkpoint.on_device.
-        images = tuple(x.to(device, copy=True, non_blocking=True) for x in images)
-        labels = tuple(y.to(device, non_blocking=True) for y in labels)
-        state.optimizer.zero_grad()
-        with self.autocast:
-            logits = logits_of(self.called, images)
-        loss = total_loss(self.loss_of, logits, labels)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if settings.clip:
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
+        loss = train_step(
+            self.called,
+            state.optimizer,
+            state.scaler,
+            to_device((images, labels), device),
+            self.loss_of,
+            self.autocast,
+            clip=settings.clip,
+        )
         progress.update += 1
         progress.flops += self.flops
-        self._unseen.append(loss.detach())
+        self._unseen.append(loss)
         alone_on_cpu = device.type == "cpu" and self.processes.ranks == 1
         if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
             self._look()
@@ -354,18 +349,3 @@ class Loop:
             self.observer.ended(result)
         self.processes.wait()  # none leaves while another still listens to it
         return result
-
-
-def _mixed(seed: int, update: int, rank: int) -> int:
-    return ((seed * 1_000_003 + update) * 65_537 + rank) % (1 << 63)
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """The same numbers on each run, on a GPU too; the caller's generator is as before after it."""
-    state = torch.get_rng_state()
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False):
-            yield
-    finally:
-        torch.set_rng_state(state)

@@ -51,6 +51,10 @@ class Observer:
     def grew(self, growth: dict[str, Any]) -> None:
         """An entry of ``growth.json``."""
 
+    def evolved(self, event: dict[str, Any]) -> None:
+        """An iteration of neuroevolution begins: its number, the update, the numbers of the models
+        that were ``kept``, and the entries of ``lineage.json`` of those ``born``."""
+
     def ended(self, result: dict[str, Any]) -> None:
         """What is in ``result.json``."""
 
@@ -83,6 +87,10 @@ class Several(Observer):
     def grew(self, growth: dict[str, Any]) -> None:
         for observer in self.observers:
             observer.grew(growth)
+
+    def evolved(self, event: dict[str, Any]) -> None:
+        for observer in self.observers:
+            observer.evolved(event)
 
     def ended(self, result: dict[str, Any]) -> None:
         for observer in self.observers:
@@ -129,6 +137,11 @@ class TensorBoard(Observer):
     def grew(self, growth: dict[str, Any]) -> None:
         with self._writing():
             self._writer.add_text("growth", growth["brief"], growth["update"])
+
+    def evolved(self, event: dict[str, Any]) -> None:
+        born = "; ".join(f"{b['parent']} → {b['model']}: {b['pass']}" for b in event["born"])
+        with self._writing():
+            self._writer.add_text("evolution", born, event["update"])
 
     def close(self) -> None:
         if self._writer is not None:

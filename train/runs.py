@@ -107,12 +107,12 @@ def train(
         described = describe_all(sets, normalizations)
         content = None
         if resume:
-            start, content = _begun(graph, settings, where, described, name)
+            start, content = begun(graph, settings, where, described, name)
         else:
-            start = _new(graph, settings)
-        _require_fitting(start, sets)
+            start = beginning_of(graph, settings)
+        require_fitting(start, sets)
         plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
-        _require_variance((start, *plan), settings, processes)
+        require_variance((start, *plan), settings, processes)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
             curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
@@ -166,14 +166,13 @@ def largest(sets: Sequence[DataSet]) -> int:
     return max(len(one.train) for one in sets)
 
 
-def stored_settings(folder: str | Path) -> Settings:
+def stored_settings(where: RunFolder) -> Settings:
     """What the run in a folder was told. Raises :class:`GrowcError` if there is none."""
-    where = RunFolder(Path(folder))
     where.require()
     return where.stored_settings()
 
 
-def _new(graph: Graph | None, settings: Settings) -> Graph:
+def beginning_of(graph: Graph | None, settings: Settings) -> Graph:
     """The network that a new run starts from."""
     if graph is None:
         raise GrowcError("no network to train", help="give one, or resume a run")
@@ -182,7 +181,7 @@ def _new(graph: Graph | None, settings: Settings) -> Graph:
     return start
 
 
-def _begun(
+def begun(
     graph: Graph | None,
     settings: Settings,
     where: RunFolder,
@@ -195,7 +194,7 @@ def _begun(
     """
     stored = where.start()
     if graph is not None:
-        require_same_net(where, stored, _new(graph, settings), name)
+        require_same_net(where, stored, beginning_of(graph, settings), name)
     content = None
     progress, told = Progress(), where.stored_settings()
     if where.checkpoint.exists():  # else it was killed before the first one
@@ -210,7 +209,7 @@ def _begun(
     return stored, content
 
 
-def _require_fitting(graph: Graph, sets: Sequence[DataSet]) -> None:
+def require_fitting(graph: Graph, sets: Sequence[DataSet]) -> None:
     """Raise :class:`GrowcError` if the network does not take these images, or has too few outputs
     for their classes."""
     count = len(sets)
@@ -239,7 +238,7 @@ def _require_fitting(graph: Graph, sets: Sequence[DataSet]) -> None:
             )
 
 
-def _require_variance(
+def require_variance(
     graphs: Sequence[Graph | None], settings: Settings, processes: Processes
 ) -> None:
     """Raise :class:`GrowcError` if a batch norm would see a single number of each channel."""
@@ -277,11 +276,13 @@ def _state(
 def _batches(
     sets: Sequence[DataSet], settings: Settings, processes: Processes
 ) -> dict[str, JointBatches]:
-    each = [_batches_of(data, settings, processes) for data in sets]
+    each = [batches_of(data, settings, processes) for data in sets]
     return {name: JointBatches(*(one[name] for one in each)) for name in each[0]}
 
 
-def _batches_of(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+def batches_of(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+    """The batches of a data set: to ``train`` on, to ``judge`` models by, to ``test`` them with,
+    and those that growth steps must not move the loss of (``growth``)."""
     normalization = Normalization.of(data.train, settings.normalize)
     train = Batches(
         data.train,

@@ -1,0 +1,191 @@
+"""What a population costs: its memory, its evaluation as one graph, and its fused winner.
+
+    python -m benchmarks.population
+
+Ten networks, mutated as in neuroevolution from the net of the R2R paper's Figure 9: a random pass,
+R2WiderR or R2DeeperR, at a random block, until τ = 0.9 leaves no mutation. Evaluation in torch,
+merged against one by one; the sides take turns, see benchmarks/common.py. Trained apart is made up:
+all that models share moves together, what is new is random, and so are running statistics.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from growc.train.machine import settle_in
+
+settle_in()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+import growc  # noqa: E402
+from benchmarks.common import alternate, ratio, report  # noqa: E402
+from growc import Graph, GrowcError  # noqa: E402
+from growc.backends.runtime import Session  # noqa: E402
+from growc.passes import Place  # noqa: E402
+from growc.passes.r2deeper import R2Deeper  # noqa: E402
+from growc.passes.r2wider import R2Wider  # noqa: E402
+from growc.search.neuroevolution.merging import merge, share_statistics  # noqa: E402
+
+FIGURE_9 = Path(__file__).resolve().parents[1] / "examples" / "r2r_figure9.arch"
+MODELS = 10
+TAU = 0.9
+BATCH = 250
+"""That of the search, when it evaluates."""
+ROUNDS = 15
+BRANCHES = 4
+"""R2R blocks beside the first one in every block of the winner."""
+
+
+def mutated(graph: Graph, rng: np.random.Generator) -> Graph | None:
+    """m(h) with the chances of the R2R paper's code, or None where τ forbids it."""
+    kernel = int(rng.choice([1, 3, 5], p=[0.3, 0.35, 0.35]))
+    applied = rng.choice(np.array([R2Wider(kernel=kernel), R2Deeper(kernel=kernel)], object))
+    places = [p for p in applied.find(graph).main if isinstance(p, Place)]
+    place = places[rng.integers(len(places))]
+    channels = place.recipe.project.channels  # type: ignore[attr-defined]
+    child: Graph = replace(applied, at=(place.name,), filters=channels)(
+        graph, seed=int(rng.integers(2**31))
+    ).graph
+    return child if graph.parameter_count() > TAU * child.parameter_count() else None
+
+
+def population(rng: np.random.Generator) -> list[Graph]:
+    """The first net and its descendants (R2R algorithm 3)."""
+    models = [growc.load(FIGURE_9)]
+    growc.initialize(models[0])
+    while len(models) < MODELS:
+        child = mutated(models[rng.integers(len(models))], rng)
+        if child is not None:
+            models.append(child)
+    return models
+
+
+def trained(models: Sequence[Graph], rng: np.random.Generator) -> list[Graph]:
+    """As after joint training: shared arrays stay shared, new ones are no longer zero together,
+    and every model has running statistics of its own."""
+    moved: dict[int, np.ndarray] = {}
+    twins = []
+    for model in models:
+        twin = model.copy()
+        for key, spec in model.parameters().items():
+            old = model.weights[key]
+            if not spec.trainable:
+                twin.weights[key] = rng.uniform(0.5, 1.5, spec.shape).astype(np.float32)
+            elif id(old) in moved:
+                twin.weights[key] = moved[id(old)]
+            else:
+                noise = rng.standard_normal(spec.shape) * (0.1 * old.std() + 1e-3)
+                moved[id(old)] = twin.weights[key] = (old + noise).astype(np.float32)
+        twins.append(twin)
+    return twins
+
+
+def memory(models: Sequence[Graph]) -> tuple[int, int]:
+    """Bytes of the distinct arrays, running statistics included, and of all as separate nets."""
+    arrays = [m.weights[key] for m in models for key in m.parameters()]
+    distinct = {id(a): a.nbytes for a in arrays}
+    return sum(distinct.values()), sum(a.nbytes for a in arrays)
+
+
+def evaluating(graphs: Sequence[Graph], x: torch.Tensor) -> Callable[[], list[torch.Tensor]]:
+    modules = [growc.to_torch(graph).eval() for graph in graphs]
+
+    def evaluate() -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+        with torch.inference_mode():
+            for module in modules:
+                result = module(x)
+                found += result.values() if isinstance(result, dict) else [result]
+        return found
+
+    return evaluate
+
+
+def seconds(function: Callable[[], object], repeats: int = 5) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def compared(name: str, models: Sequence[Graph], x: torch.Tensor, **options: bool) -> list[str]:
+    """A line about a population merged and one by one, and one about how they differ."""
+    merged = merge(models, **options)
+    making = seconds(lambda: growc.to_torch(merge(models, **options)))
+    sides = evaluating([merged], x), evaluating(models, x)
+    pairs = list(zip(*(side() for side in sides), strict=True))
+    apart = max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    if apart > 1e-4:
+        raise GrowcError(f"{name}: the predictions differ by {apart:.1e}")
+    times = alternate(*sides, rounds=ROUNDS)
+    low, middle, high = ratio(times)
+    one, all_ = (1e3 * statistics.median(t) for t in times)
+    macs = merged.macs() / sum(m.macs() for m in models)
+    return [
+        f"{name:<34}{one:>8.0f} ms{all_:>8.0f} ms   {middle:.2f} ({low:.2f} to {high:.2f})"
+        f"   {macs:.2f}   {apart:.0e}   {1e3 * making:.0f} ms"
+    ]
+
+
+def fused(x: torch.Tensor) -> tuple[float, float, float, list[float]]:
+    """onnxruntime's time of the fused net divided by that of the net as it was grown."""
+    net = growc.load(FIGURE_9)
+    growc.initialize(net)
+    for seed in range(BRANCHES):
+        net = growc.compile(net, "r2wider{kernel=3}", seed=seed, verify="none")
+    (net,) = trained([net], np.random.default_rng(1))
+    one = growc.compile(net, "fuse_branches", verify="none")
+    feed = {"image": x.numpy()}
+    sessions = [Session(growc.to_onnx(graph)) for graph in (one, net)]
+    times = alternate(*(lambda s=s: s.run(feed) for s in sessions), rounds=4 * ROUNDS)
+    return (*ratio(times), [1e3 * statistics.median(t) for t in times])
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    models = population(rng)
+    x = torch.randn(BATCH, 3, 32, 32)
+    distinct, separate = memory(models)
+    apart = trained(models, rng)
+    lines = [
+        f"a population of {MODELS}, mutated from {models[0].parameter_count():,} parameters with "
+        f"τ = {TAU}: {min(m.parameter_count() for m in models):,} to "
+        f"{max(m.parameter_count() for m in models):,}",
+        "",
+        f"memory of all parameters and statistics: {distinct / 2**20:.2f} MiB shared, "
+        f"{separate / 2**20:.2f} MiB separate, ratio {distinct / separate:.3f}; "
+        f"trained apart {memory(apart)[0] / separate:.3f}",
+        "",
+        f"evaluation of a batch of {BATCH}, merged against one by one, {torch.get_num_threads()} "
+        f"threads, medians of {ROUNDS} (quartiles)",
+        f"{'':<34}{'merged':>11}{'one by one':>11}   ratio                 MACs   differ  merging",
+    ]
+    lines += compared("freshly mutated", models, x)
+    lines += compared("  the same by structure alone", models, x, functions=False)
+    lines += compared("trained, statistics each its own", apart, x, functions=False)
+    shared = share_statistics(apart)
+    lines += compared("trained, common statistics shared", shared, x, functions=False)
+    low, middle, high, times = fused(x)
+    lines += [
+        "",
+        f"a net with {BRANCHES + 1} parallel R2R blocks in each block, fused against not, in "
+        f"onnxruntime, batch {BATCH}",
+        f"{times[0]:.1f} ms, {times[1]:.1f} ms, ratio {middle:.2f} ({low:.2f} to {high:.2f})",
+        "",
+        "MACs: those of the merged graph divided by all models'. Differ: the largest difference of",
+        "a prediction, relative to the model's largest. Merging: making the merged graph and its",
+        "module. Common statistics: batch norms that see the same have one mean and variance.",
+    ]
+    report("population", lines)
+
+
+if __name__ == "__main__":
+    main()
