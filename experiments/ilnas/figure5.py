@@ -40,6 +40,7 @@ from benchmarks.common import circumstances
 from growc.search.ilnas import Ilnas, baseline
 from growc.train import Settings, train
 from growc.train.data import DataSet, open_data
+from growc.train.data.opening import parse
 
 HERE = Path(__file__).resolve().parent.parent
 RESULTS, UNFINISHED = HERE / "results", HERE / "unfinished"
@@ -127,8 +128,8 @@ def table(file: Path, spec: str, epochs: float, params: int, ran_at: str | None)
     """The table beside the CSV."""
     rows = read(file)
     lines = [
-        f"ILNAS figure 5 on {spec.partition(':')[0]}: at most {params:,} parameters, {epochs:g} "
-        f"epochs of batches of {BATCH}",
+        f"ILNAS figure 5 on {parse(spec).name}{parse(spec).options}: at most {params:,} parameters, "
+        f"{epochs:g} epochs of batches of {BATCH}",
         f"accuracy of the last model on {HELD_OUT:,} held-out training images, and on the test "
         "images",
         "",
@@ -185,7 +186,10 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     epochs = EPOCHS * given.scale
-    name = f"ilnas_figure5_{given.data.partition(':')[0]}"
+    parsed = parse(given.data)
+    name = f"ilnas_figure5_{parsed.name}"
+    if parsed.size:
+        name += f"_{parsed.size}x{parsed.size}"
     if (given.scale, given.params) != (1.0, 50_000):
         name += f"_{given.params}_scale{given.scale:g}"
     file, curves = RESULTS / f"{name}.csv", RESULTS / f"{name}_curves.csv"
