@@ -19,7 +19,8 @@ SGD with momentum 0.9, rate 0.05 falling by a cosine, weight decay 5e-4, batches
 flips. Accuracy of the last model on held-out training images (5,000, which nothing is chosen by)
 and on the test images.
 
-Writes ``results/ilnas_figure5_DATA.csv``, a row for each run, and a table and a picture beside it.
+Writes ``results/ilnas_figure5_DATA.csv``, a row for each run, another with the curves, a table and
+a picture beside it.
 A run that is in the file is not run again, and one that was cut off goes on where it was.
 """
 
@@ -41,6 +42,8 @@ from growc.search.ilnas import Ilnas, baseline
 from growc.train import Settings, train
 from growc.train.data import DataSet, open_data
 from growc.train.data.opening import parse
+
+from .drawing import draw
 
 HERE = Path(__file__).resolve().parent.parent
 RESULTS, UNFINISHED = HERE / "results", HERE / "unfinished"
@@ -126,9 +129,9 @@ def append(file: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
 
 def table(file: Path, spec: str, epochs: float, params: int, ran_at: str | None) -> None:
     """The table beside the CSV."""
-    rows = read(file)
+    rows, parsed = read(file), parse(spec)
     lines = [
-        f"ILNAS figure 5 on {parse(spec).name}{parse(spec).options}: at most {params:,} parameters, "
+        f"ILNAS figure 5 on {parsed.name}{parsed.options}: at most {params:,} parameters, "
         f"{epochs:g} epochs of batches of {BATCH}",
         f"accuracy of the last model on {HELD_OUT:,} held-out training images, and on the test "
         "images",
@@ -207,6 +210,7 @@ def main() -> None:
             append(file, COLUMNS, [row])
             print(f"seed {seed}, {arm}: {row['held_out']:.4f}", flush=True)
     table(file, given.data, epochs, given.params, given.ran_at)
+    draw(read(curves), file)
     print(file.with_suffix(".txt").read_text())
 
 
