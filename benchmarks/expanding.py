@@ -59,7 +59,7 @@ def expanding(
         left=1,
         seed=0,
         rate=0.01,
-        batches=lambda n: [batch] * n,
+        batches=lambda n: [((batch[0],), (batch[1],))] * n,
         loss_of=F.cross_entropy,
         total=lambda numbers: numbers,
         processes=1,

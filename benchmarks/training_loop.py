@@ -43,6 +43,7 @@ def measure() -> None:
     from growc.train.checkpoint import Progress, State, on_device, scaler_of
     from growc.train.data import Batches, DataSet, Normalization
     from growc.train.data.examples import Stored
+    from growc.train.data.joint import JointBatches
     from growc.train.loop import Loop
     from growc.train.observers import Observer
     from growc.train.optimization import optimizer_of
@@ -63,14 +64,14 @@ def measure() -> None:
         cpu = torch.device("cpu")
         model = on_device(growc.to_torch(graph), cpu)
         optimizer = optimizer_of(settings, [list(model.parameters())])
-        batches = Batches(examples, normalization, batch_size=batch_size)
+        batches = JointBatches(Batches(examples, normalization, batch_size=batch_size))
         names = tuple(map(str, range(10)))
         data = DataSet("random", names, (3, 32, 32), examples, examples, examples)
         with tempfile.TemporaryDirectory() as folder:
             loop = Loop(
                 State(model, optimizer, scaler_of(settings, cpu), Progress()),
                 settings,
-                data,
+                (data,),
                 {"train": batches},
                 (),
                 RunFolder(Path(folder)),

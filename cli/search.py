@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .search_neuroevolution import command as neuroevolution
 from .training_options import (
     COUNT,
     FROM_0,
@@ -18,13 +19,20 @@ from .training_options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..ir import Graph
     from ..search.ilnas import Ilnas
+    from ..train.data import DataSet
     from ..train.settings import Settings
 
 
 @click.group()
 def command() -> None:
     """Search for an architecture while it is trained."""
+
+
+command.add_command(neuroevolution)
 
 
 OWN = {
@@ -35,6 +43,7 @@ OWN = {
     "candidate_ratio": "ratio",
     "select": "select",
     "gradient_batches": "batches",
+    "shared": "shared",
     "nodes": "nodes",
     "sources": "sources",
     "layers": "layers",
@@ -42,6 +51,8 @@ OWN = {
 """The options of the search, and what they are called in a growth schedule."""
 OTHERS = {"expand_every", "freeze", "start_params"}
 FREEZE = 0.2
+SHARED = 0.2
+"""With several data sets, the share of parameters that several tasks use (Table 3's first rows)."""
 
 
 @command.command("ilnas")
@@ -89,6 +100,13 @@ FREEZE = 0.2
     metavar="N",
     help="Batches that the candidates' gradients are of.  [default: 1]",
 )
+@click.option(
+    "--shared",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="F",
+    help="With several data sets: wanted share of parameters that several tasks use.  "
+    "[default: 0.2]",
+)
 @click.option("--nodes", type=FROM_0, metavar="N", help="Placeholders a layer.  [default: 8]")
 @click.option(
     "--sources",
@@ -105,6 +123,9 @@ def ilnas(**params: Any) -> None:
     has --max-params parameters. Without FILE, the search begins at a random network of the
     template: three stages of convolutions with random kernels missing, then linear layers.
 
+    With several data sets, as in --data 'mnist:DIR + fashion_mnist:DIR', one network learns these
+    tasks at a time, with weights that are shared in part.
+
     Each expansion is a pipeline of new_node, new_layer and new_connection, proved to keep the
     function, in RUN/growth.json. RUN is as `growc train` makes it; DATA and the other options are
     those of `growc train`. A search goes on with --resume.
@@ -120,20 +141,35 @@ def ilnas(**params: Any) -> None:
     from ..train.machine import settle_in
 
     settle_in()
-    from ..search.ilnas import baseline
-    from ..train.runs import data_of
+    from ..train.runs import largest, sets_of
 
     # Growth steps of a search leave the learning rate alone: set with the schedule below.
     told = settings_of(ctx, {**options, "scale_lr": True})
-    data = data_of(told)
+    data = sets_of(told)
     from ..train.settings import EPOCHS
 
-    told = _with_search(told.resolved(len(data.train), params["epochs"] or EPOCHS), own, params)
+    if len(data) > 1 and not params["resume"]:
+        own.setdefault("shared", SHARED)
+    told = _with_search(told.resolved(largest(data), params["epochs"] or EPOCHS), own, params)
     graph = graph_of(params)
     if graph is None and not params["resume"]:
         size = params["start_params"] or own["max_params"] // 2
-        graph = baseline(data.shape, len(data.classes), size, told.seed)
+        graph = _start(data, size, told.seed, own.get("shared", SHARED))
     run("search ilnas", graph, told, params, data)
+
+
+def _start(data: Sequence[DataSet], size: int, seed: int, shared: float) -> Graph:
+    """The network that a search without a file begins at."""
+    from ..search.ilnas import Task, baseline, joint_baseline
+    from ..train.data.joint import task_names
+
+    if len(data) == 1:
+        return baseline(data[0].shape, len(data[0].classes), size, seed)
+    tasks = [
+        Task(name, one.shape, len(one.classes))
+        for name, one in zip(task_names(data), data, strict=True)
+    ]
+    return joint_baseline(tasks, size, seed, shared)
 
 
 def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) -> Settings:
@@ -141,6 +177,7 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
     from dataclasses import replace
 
     from ..ir import Source, Span
+    from ..search import ilnas as ilnas  # so that growth schedules can hold it
     from ..train.schedule import Repeated, parse_schedule
 
     stored = next(iter(parse_schedule(told.grow)), None)

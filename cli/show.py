@@ -40,10 +40,12 @@ def command(
     """Print the layer table: name, op, output shape, parameters and MACs of every node.
 
     If layers have masks, it also says how full each one is: the share of its connections that
-    are there.
+    are there. Of a network with several outputs, it says how many parameters several of them
+    depend on.
 
     With --svg, draw the graph: by Graphviz where it is installed, else by growc itself.
     """
+    from ..ir.parts import shared_size
     from ..ir.summary import rows, share, si
 
     graph = read_graph(file, settings, weights)
@@ -66,6 +68,8 @@ def command(
             for r in lines
         ]
         sums = {"parameters": total[0], "size": sum(r.size for r in lines), "macs": total[1]}
+        if len(graph.outputs) > 1:
+            sums["shared"] = shared_size(graph)
         print_json({"net": graph.name, "layers": layers} | sums | ({"svg": svg} if svg else {}))
         return
     maskable = [r for r in lines if r.maskable]
@@ -90,6 +94,12 @@ def command(
     cells.append(("total", "", "", f"{total[0]:,}", *full(maskable), si(total[1])))
     headings = ("name", "op", "output", "parameters", *(["full"] if masked else []), "MACs")
     table(headings, cells, right=(3, 4, 5))
+    if len(graph.outputs) > 1:
+        several = shared_size(graph)
+        click.echo(
+            f"several outputs depend on {several:,} of the {total[0]:,} parameters, "
+            f"{share(several, total[0])}"
+        )
     if svg is not None:
         click.echo(f"wrote {svg}")
 

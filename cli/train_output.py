@@ -45,7 +45,11 @@ class Talking(Observer):
             return
         settings, data, graph = beginning.settings, beginning.data, beginning.graph
         update = beginning.update
-        judged = "validation images" if len(data.validation) else "training images: no validation"
+        judged = "validation images"
+        if not all(len(one.validation) for one in data):
+            judged = "training images: no validation"
+        if len(data) > 1:
+            judged += f", the sum and the mean of {len(data)} tasks"
         self._say(
             f"{graph.name}: {graph.parameter_count():,} parameters, {settings.updates:,} updates "
             f"of {settings.batch_size}; loss and accuracy are of the {judged}"
@@ -132,6 +136,10 @@ class Talking(Observer):
                 f"{name}.arch: accuracy {one['validation_accuracy']:.4f} after "
                 f"{one['update']:,} updates{tested}"
             )
+            tasks = [k for k in one if k.startswith("test_accuracy_")]
+            if tasks:
+                each = (f"{k.removeprefix('test_accuracy_')} {one[k]:.4f}" for k in tasks)
+                self._say(f"{'':>10}test: {', '.join(each)}")
         self._say(f"wrote {self.folder}: best.arch best.onnx last.arch metrics.csv")
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,9 @@ from .common import (
 if TYPE_CHECKING:
     from ..ir import Graph
     from ..train.data import DataSet
+    from ..train.run_folder import RunFolder
     from ..train.settings import Settings
+    from .train_output import Talking
 
 NOT_SETTINGS = {"file", "settings", "weights", "folder", "config", "epochs", "device", "workers"}
 NOT_SETTINGS |= {"tensorboard", "resume", "force", "as_json"}
@@ -47,12 +49,15 @@ PATIENCE = 3.0
 COUNT = click.IntRange(min=1)
 FROM_0 = click.IntRange(min=0)
 
+LENGTH = (
+    click.option("--updates", type=COUNT, metavar="N", help="How long.  [default: 10 epochs]"),
+    click.option("--epochs", type=COUNT, metavar="N", help="How long, in epochs."),
+)
 OPTIONS = (
     click.option("--data", metavar="DATA", help="digits, or NAME:DIR as above.  [default: digits]"),
     click.option("-o", "folder", required=True, metavar="RUN", help="The folder of the run."),
     click.option("--config", metavar="FILE", help="Settings in TOML, as RUN/settings.toml."),
-    click.option("--updates", type=COUNT, metavar="N", help="How long.  [default: 10 epochs]"),
-    click.option("--epochs", type=COUNT, metavar="N", help="How long, in epochs."),
+    *LENGTH,
     click.option("--batch-size", type=COUNT, metavar="N", help="Images an update.  [default: 64]"),
     click.option("--lr", type=float, metavar="X", help="Learning rate.  [default: 0.001]"),
     click.option("--resume", is_flag=True, help="Go on with the run in RUN."),
@@ -116,8 +121,17 @@ OPTIONS = (
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command all options of a training run. What is wrong with it is said once."""
+    return _with(OPTIONS, command)
+
+
+def training_options_but_length(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, for a command that says otherwise how long it trains."""
+    return _with([option for option in OPTIONS if option not in LENGTH], command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
     command = _in_turn(command)
-    for option in reversed(OPTIONS):
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -159,15 +173,23 @@ def given(ctx: click.Context, besides: frozenset[str] = frozenset()) -> dict[str
     }
 
 
-def settings_of(ctx: click.Context, options: dict[str, Any]) -> Settings:
-    """The settings: of the options, else of the file, else of the run that is resumed."""
+def settings_of(
+    ctx: click.Context, options: dict[str, Any], run_folder: RunFolder | None = None
+) -> Settings:
+    """The settings: of the options, else of the file, else of the run that is resumed.
+
+    ``run_folder`` is the folder of the run, if it is of another kind than that of ``growc train``.
+    """
+    from ..train.run_folder import RunFolder
     from ..train.runs import stored_settings
     from ..train.settings import Settings, WrongSetting
 
     params = ctx.params
-    if params["epochs"] is not None and "updates" in options:
+    epochs = params.get("epochs")
+    if epochs is not None and "updates" in options:
         raise click.UsageError("give --updates or --epochs, not both")
-    stored = vars(stored_settings(params["folder"])) if params["resume"] else {}
+    run_folder = run_folder or RunFolder(Path(params["folder"]))
+    stored = vars(stored_settings(run_folder)) if params["resume"] else {}
     file = None if params["config"] is None else Path(params["config"])
     told = {} if file is None else Settings.from_toml(file)
     try:
@@ -182,7 +204,7 @@ def settings_of(ctx: click.Context, options: dict[str, Any]) -> Settings:
                 raise own.within(file) from None
         why = error.diagnostics[0]
         raise click.UsageError(f"{why.message}{where}; {why.help}") from None
-    return settings if params["epochs"] is None else replace(settings, updates=0)
+    return settings if epochs is None else replace(settings, updates=0)
 
 
 def check_usage(params: dict[str, Any], *, file_needed: bool = True) -> None:
@@ -225,20 +247,20 @@ def run(
     graph: Graph | None,
     told: Settings,
     params: dict[str, Any],
-    data: DataSet | None = None,
+    data: Sequence[DataSet] | None = None,
 ) -> None:
     """Train, and say what happens. ``command`` is what goes on with the run."""
     from ..train.runs import train
     from ..train.settings import EPOCHS
     from .train_output import Talking
 
-    folder, as_json = params["folder"], params["as_json"]
-    observer = Talking(Path(folder), quiet=as_json)
-    try:
-        result = train(
+    observer = Talking(Path(params["folder"]), quiet=params["as_json"])
+
+    def begin() -> dict[str, Any]:
+        return train(
             graph,
             told,
-            folder,
+            params["folder"],
             epochs=params["epochs"] or EPOCHS,
             resume=params["resume"],
             overwrite=params["force"],
@@ -250,6 +272,17 @@ def run(
             data=data,
             grow_in=_place_of_grow(params),
         )
+
+    carry_out(command, params, begin, observer)
+
+
+def carry_out(
+    command: str, params: dict[str, Any], begin: Callable[[], dict[str, Any]], observer: Talking
+) -> None:
+    """Begin a run, and say how it ends. ``command`` is what goes on with it."""
+    folder = params["folder"]
+    try:
+        result = begin()
     except KeyboardInterrupt:
         observer.close()
         begun = (Path(folder) / "settings.toml").exists()
@@ -257,7 +290,7 @@ def run(
         if first_process():
             click.echo(f"stopped; {goes_on if begun else 'nothing was written'}", err=True)
         sys.exit(130)
-    if as_json and first_process():
+    if params["as_json"] and first_process():
         print_json(result)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         # A thread of torch.distributed that still runs when Python takes itself apart aborts the

@@ -198,6 +198,20 @@ class Graph:
             return bool(node.shared)
         return any(key in self._borrowed for key, _ in self.params_of(name))
 
+    def twins(self, name: str) -> tuple[str, ...]:
+        """The nodes of the same op with the very parameters of this one, itself among them, in
+        canonical order. Empty if another node shares some of them only, or has another op."""
+        node, found = self._nodes[name], []
+        keys = {spec.role: key for key, spec in self.params_of(name)}
+        for other in self.order() if self.is_tied(name) else (name,):
+            theirs = {spec.role: key for key, spec in self.params_of(other)}
+            if other != name and not set(keys.values()) & set(theirs.values()):
+                continue
+            if theirs != keys or self._nodes[other].op != node.op:
+                return ()
+            found.append(other)
+        return tuple(found)
+
     def parameter_count(self) -> int:
         """Number of trainable numbers, of a masked parameter |α|; a shared one counts once."""
         specs = self.parameters().items()

@@ -75,12 +75,23 @@ def no_value(called: str) -> str:
 
 
 def step(
-    graph: Graph, at: str, user: str, axis: int, repeat: int, filters: int, relates: Relates
+    graph: Graph,
+    at: str,
+    user: str,
+    axis: int,
+    repeat: int,
+    filters: int,
+    relates: Relates,
+    ties: bool = False,
 ) -> Step | str:
-    """How the channels of ``at`` pass a node, or the reason why they can't."""
+    """How the channels of ``at`` pass a node, or the reason why they can't.
+
+    With ``ties`` they may end in a layer whose weights others have, too.
+    """
     node, source = graph.node(user), graph.node(at).type
     called = f"`{user}` ({node.op.name})"
-    if graph.is_tied(user):
+    tied = isinstance(node.op, (Conv, ConvTranspose, Linear)) and getattr(node.op, "groups", 1) == 1
+    if graph.is_tied(user) and not (ties and tied):
         return f"the weights of {called} are shared with another node"
     found = _into_layer(called, node.op, source, axis, repeat)
     if found is None:

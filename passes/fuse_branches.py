@@ -21,7 +21,7 @@ from .windows import embed, spanning
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Parallel(Place):
+class Parallel(Place):
     """A sum, and the sets of its branches that become one each."""
 
     groups: tuple[tuple[Branch, ...], ...]
@@ -59,12 +59,12 @@ class FuseBranches(Pass):
 
     def rewrite(self, graph: Graph, places: Sequence[Place], seed: int) -> None:
         for place in places:
-            assert isinstance(place, _Parallel)
+            assert isinstance(place, Parallel)
             for branches in place.groups:
                 _fuse(graph, branches)
 
     def claim_at(self, places: Sequence[Place]) -> Claim:
-        exact = all(place.exact for place in places if isinstance(place, _Parallel))
+        exact = all(place.exact for place in places if isinstance(place, Parallel))
         return PRESERVES if exact else Claim(eval=True, train=True, exact=False)
 
 
@@ -92,7 +92,7 @@ def _at(graph: Graph, total: str) -> tuple[Place | Refusal, bool]:
         if not all(bias is None or np.isfinite(bias).all() for bias, _ in sums):
             return Refusal(place, "the sum of the last layers' biases is too large"), True
         exact = all(exact for _, exact in sums)
-        return _Parallel(total, names, groups, exact), True
+        return Parallel(total, names, groups, exact), True
     if len(branches) < 2:
         return Refusal(place, "; ".join(reasons)), True
     first, second = branches[:2]

@@ -77,7 +77,12 @@ class NewConnection(Addition):
             ]
             return Found("layer", beside)
         places = {node.name: self._missing(graph, node) for node in layers}
-        masked = [p for name, p in places.items() if _masks(graph, name)]
+        # Of layers with the same weights, which have the same missing, the first one.
+        masked = [
+            p
+            for name, p in places.items()
+            if _masks(graph, name) and (graph.twins(name) or (name,))[0] == name
+        ]
         return Found(
             "masked layer",
             masked,

@@ -34,6 +34,7 @@ class NewNode(Addition):
     out, for ``new_connection`` to add; a gradient with respect to these is not zero, as the new
     channels are not. It takes every plain chain of layers, inside residual blocks or not; where
     another layer's result is added to its own, the new channels have none of that one's weights.
+    Layers with the same weights get the same new nodes.
 
     The incoming weights of each node depend on the seed and its number alone, so that ``keep`` adds
     the very nodes that were found worth keeping among ``count``.
@@ -76,7 +77,7 @@ class NewNode(Addition):
             what = f"none is number {self._numbers[-1]}" if added else "`keep` names none of them"
             said = f"of {plural(self.count, 'node')}, numbered from 0, {what}"
             return Refusal(Place(name, ()), said)
-        chain = trace(graph, name, added, _unread)
+        chain = trace(graph, name, added, _unread, ties=True)
         width = width_of(graph.node(name).op)
         if isinstance(chain, str):
             return Refusal(Place(name, ()), chain)
@@ -101,8 +102,10 @@ class NewNode(Addition):
             for name in (chain.producer, *chain.through):
                 if name in old:
                     self._draw(graph, name, old[name], seed)
+            ours = graph.node(chain.producer).parameter("weight")
             for name in chain.producers[1:]:
-                _mask_out(graph, name, rows=_shape(graph, name, old[name])[0])
+                if graph.node(name).parameter("weight") != ours:
+                    _mask_out(graph, name, rows=_shape(graph, name, old[name])[0])
         for chain, _ in chains:
             for name in chain.consumers:
                 # In the rows of new nodes too: nothing reads a placeholder, not even another one.

@@ -39,7 +39,8 @@ class Chain:
     """A layer that can be widened: what its channels pass through, and the layers that read them.
 
     ``producers`` has the layer first, then those whose results are added to its own, as those of
-    ``new_connection{source=NODE}`` are: they get as many channels. ``repeat`` gives, for every
+    ``new_connection{source=NODE}`` are, and those with the same weights: they get as many channels.
+    ``repeat`` gives, for every
     node, how many numbers of its channel axis stand for one channel of the first layer: more than
     one after a flatten. ``axis`` is that axis, for the producers and the nodes between; ``width``
     the first layer's number of channels.
@@ -108,22 +109,44 @@ def in_halves(called: str, op: Op, source: TensorType, axis: int, new: int) -> s
     return f"{called} relates all channels to each other, so new ones would change the old"
 
 
-def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halves) -> Chain | str:
-    """Follow a layer's channels to the layers that read them, or say why they can't grow."""
+def trace(
+    graph: Graph,
+    producer: str,
+    filters: int,
+    relates: Relates = in_halves,
+    *,
+    ties: bool = False,
+) -> Chain | str:
+    """Follow a layer's channels to the layers that read them, or say why they can't grow.
+
+    With ``ties`` layers with the same weights grow together: then all that reads one of them does.
+    """
     first = graph.node(producer)
     if isinstance(first.op, (Conv, ConvTranspose)) and first.op.groups > 1:
         return f"`{producer}` is a grouped convolution"
-    if graph.is_tied(producer):
+    twins = _twins(graph, producer, ties)
+    if not twins:
         return f"the weights of `{producer}` are shared with another node"
-    axis = _axis_of(first)
-    producers = [producer]
-    summed = {producer}
+    producers: list[str] = []
+    summed: set[str] = set()
     """Layers whose results are added, and their sums."""
     through: list[str] = []
     consumers: list[str] = []
-    repeat = {producer: 1}
-    axes = {producer: axis}
-    waiting = [(producer, axis)]
+    repeat: dict[str, int] = {}
+    axes: dict[str, int] = {}
+    waiting: list[tuple[str, int]] = []
+
+    def produce(layers: Sequence[str]) -> None:
+        for name in layers:
+            producers.append(name)
+            summed.add(name)
+            repeat[name], axes[name] = 1, _axis_of(graph.node(name))
+
+    def follow(layers: Sequence[str]) -> None:
+        produce(layers)
+        waiting.extend((name, axes[name]) for name in layers)
+
+    follow((producer, *(name for name in twins if name != producer)))
     while waiting:
         at, axis = waiting.pop(0)
         users = graph.consumers(at)
@@ -134,17 +157,19 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
         for user, _ in users:
             if user in repeat:
                 continue
-            beside = _beside(graph, at, user, axis) if at in summed else None
+            beside = _beside(graph, at, user, axis, ties) if at in summed else None
             if beside is not None and not repeat.keys() & {*beside[0], *beside[1]}:
                 layers, sums = beside
-                producers += layers
+                produce(layers)
                 through += sums
-                summed.update(layers, sums)
-                repeat.update(dict.fromkeys((*layers, *sums), 1))
-                axes.update(dict.fromkeys((*layers, *sums), axis))
+                summed.update(sums)
+                repeat.update(dict.fromkeys(sums, 1))
+                axes.update(dict.fromkeys(sums, axis))
                 waiting.append((user, axis))
+                for name in layers:
+                    follow([n for n in _twins(graph, name, ties) if n not in repeat])
                 continue
-            taken = step(graph, at, user, axis, repeat[at], filters, relates)
+            taken = step(graph, at, user, axis, repeat[at], filters, relates, ties)
             if isinstance(taken, str):
                 return taken
             numbers, new_axis = taken
@@ -155,8 +180,21 @@ def trace(graph: Graph, producer: str, filters: int, relates: Relates = in_halve
                 through.append(user)
                 axes[user] = new_axis
                 waiting.append((user, new_axis))
+    for name in consumers:
+        for twin in _twins(graph, name, ties):
+            if twin not in consumers:
+                return f"the weights of `{name}` are shared with `{twin}`, which does not read it"
+        if not _twins(graph, name, ties):
+            return f"some weights of `{name}` are shared with another node"
     width = width_of(first.op)
     return Chain(tuple(producers), width, tuple(through), tuple(consumers), repeat, axes)
+
+
+def _twins(graph: Graph, name: str, ties: bool) -> tuple[str, ...]:
+    """The layers that grow with one, as they have its weights; empty if it cannot grow."""
+    if not graph.is_tied(name):
+        return (name,)
+    return graph.twins(name) if ties else ()
 
 
 def _axis_of(layer: Node) -> int:
@@ -164,7 +202,9 @@ def _axis_of(layer: Node) -> int:
     return layer.type.rank - 1 if isinstance(layer.op, Linear) else 0
 
 
-def _beside(graph: Graph, at: str, total: str, axis: int) -> tuple[list[str], list[str]] | None:
+def _beside(
+    graph: Graph, at: str, total: str, axis: int, ties: bool
+) -> tuple[list[str], list[str]] | None:
     """The layers whose results are added to ``at`` in ``total``, and the sums, that one last.
 
     All can get more channels together. None where something else is added, or where anything but
@@ -184,7 +224,7 @@ def _beside(graph: Graph, at: str, total: str, axis: int) -> tuple[list[str], li
             sums.append(name)
             return good
         layers.append(name)
-        single = getattr(node.op, "groups", 1) == 1 and not graph.is_tied(name)
+        single = getattr(node.op, "groups", 1) == 1 and bool(_twins(graph, name, ties))
         return mixes(node.op) and single and _axis_of(node) == axis
 
     node = graph.node(total)
@@ -218,7 +258,12 @@ def widen(
             wider_out[name] = count * chain.repeat[name]
         for name in chain.consumers:
             wider_in[name] = count * chain.repeat[name]
+    done: set[str] = set()
     for name in dict.fromkeys([*wider_out, *wider_in]):
+        keys = {key for key, _ in graph.params_of(name)}
+        if keys & done:
+            continue  # a layer with the same weights
+        done |= keys
         if mixes(graph.node(name).op) and not is_depthwise(graph, name):
             out, inward = wider_out.get(name, 0), wider_in.get(name, 0)
             _widen_layer(graph, name, out, inward, init, seed, halves)

@@ -54,8 +54,8 @@ class Chart:
     """A point to draw a ring around: the best model."""
 
 
-def draw(chart: Chart) -> Markup:
-    """The chart with its title, and a legend if it has two lines."""
+def draw(chart: Chart, more: Sequence[Markup] = ()) -> Markup:
+    """The chart with its title, and a legend if it has two lines; ``more`` is drawn below these."""
     several = len(chart.series) > 1
     return tag(
         "figure",
@@ -68,6 +68,7 @@ def draw(chart: Chart) -> Markup:
             "svg",
             *_grid(chart),
             *_marks(chart),
+            *more,
             *(part for i, s in enumerate(chart.series) for part in _line(chart, i, s)),
             *_ring(chart),
             viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
@@ -84,7 +85,8 @@ def _key(index: int, name: str) -> Markup:
     return tag("span", swatch, name, class_="key")
 
 
-def _place(chart: Chart, point: Point) -> Point:
+def place(chart: Chart, point: Point) -> Point:
+    """Where a point of the chart stands in its picture."""
     x = LEFT + chart.x.at(point[0]) * (WIDTH - LEFT - RIGHT)
     return x, HEIGHT - BOTTOM - chart.y.at(point[1]) * (HEIGHT - TOP - BOTTOM)
 
@@ -140,7 +142,7 @@ def _numbered(places: Sequence[float]) -> int:
 
 def _line(chart: Chart, index: int, series: Series) -> Iterator[Markup]:
     kept = thinned(series.points)
-    places = [_place(chart, series.points[i]) for i in kept]
+    places = [place(chart, series.points[i]) for i in kept]
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     yield tag("path", d=f"M{path}", class_=f"line s{index + 1}")
     few = len(kept) <= DOTS
@@ -153,7 +155,7 @@ def _line(chart: Chart, index: int, series: Series) -> Iterator[Markup]:
 
 def _ring(chart: Chart) -> Iterator[Markup]:
     if chart.ring is not None:
-        x, y = _place(chart, chart.ring)
+        x, y = place(chart, chart.ring)
         yield tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="5.5", class_="best")
 
 

@@ -62,6 +62,16 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Ensemble:
+    """What ``result.json`` says of the hierarchical ensemble of a neuroevolution."""
+
+    models: tuple[int, ...]
+    params: int
+    validation_accuracy: float
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """``result.json``, which a run writes at its end."""
 
@@ -71,6 +81,45 @@ class Outcome:
     seconds: float
     best: Model
     last: Model
+    ensemble: Ensemble | None = None
+    """Of a neuroevolution that was asked for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """An entry of ``lineage.json``: a model of a neuroevolution."""
+
+    model: int
+    parent: int | None
+    """None of the first."""
+    born: int
+    """In which iteration."""
+    died: int | None
+    """In which iteration it was not selected; None if it lives."""
+    mutation: str
+    """The pass that made it; empty of the first."""
+    params: int
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A row of ``scores.csv``: a model at an evaluation."""
+
+    update: int
+    model: int
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What the folder of a neuroevolution has besides that of any run."""
+
+    births: tuple[Birth, ...]
+    """By the models' numbers."""
+    scores: tuple[Scored, ...]
+    told: Mapping[str, Any]
+    """``search.toml``."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +135,8 @@ class Run:
     start: Graph
     net: Graph
     """The best network; the one it started from if there is no other yet."""
+    evolution: Evolution | None = None
+    """None if the run is no neuroevolution."""
 
     @property
     def best(self) -> Evaluation | None:
@@ -119,7 +170,8 @@ def read_run(folder: str | Path) -> Run:
         )
     start = load(place / "start.arch")
     net = load(place / "best.arch") if evaluations else start
-    return Run(place, settings, evaluations, growths, outcome, start, net)
+    evolution = _evolution(place) if (place / "search.toml").exists() else None
+    return Run(place, settings, evaluations, growths, outcome, start, net, evolution)
 
 
 # ---- one file each
@@ -163,6 +215,23 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
                 help=DAMAGED,
             )
     return tuple(found)
+
+
+def _evolution(place: Path) -> Evolution:
+    births = _each(place / "lineage.json", _birth)
+    for number, birth in enumerate(births):
+        if birth.model != number or (birth.parent is not None and not 0 <= birth.parent < number):
+            raise GrowcError(
+                f"{place / 'lineage.json'}: model {birth.model} is out of order, or is older than "
+                "its parent",
+                help=DAMAGED,
+            )
+    scores: list[Scored] = []
+    if (place / "scores.csv").exists():
+        lines = csv.DictReader(_text(place / "scores.csv").splitlines())
+        for row in lines:
+            scores.append(_checked(f"{place / 'scores.csv'}:{lines.line_num}", row, _scored))
+    return Evolution(births, tuple(scores), _toml(place / "search.toml"))
 
 
 def _each(path: Path, read: Callable[[Any], T]) -> tuple[T, ...]:
@@ -226,6 +295,22 @@ def _growth(entry: Any) -> Growth:
     )
 
 
+def _birth(entry: Any) -> Birth:
+    return Birth(
+        model=_whole(entry, "model"),
+        parent=None if entry["parent"] is None else _whole(entry, "parent"),
+        born=_whole(entry, "born"),
+        died=None if entry["died"] is None else _whole(entry, "died"),
+        mutation="" if entry["pass"] is None else _words(entry["pass"]),
+        params=_whole(entry, "params"),
+        proof="" if entry["proof"] is None else _words(entry["proof"]),
+    )
+
+
+def _scored(row: Any) -> Scored:
+    return Scored(_whole(row, "update"), _whole(row, "model"), _number(row, "accuracy"))
+
+
 def _outcome(found: Any) -> Outcome:
     return Outcome(
         updates=_whole(found, "updates"),
@@ -234,6 +319,16 @@ def _outcome(found: Any) -> Outcome:
         seconds=_number(found, "seconds"),
         best=_model(found["best"]),
         last=_model(found["last"]),
+        ensemble=_ensemble(found["ensemble"]) if "ensemble" in found else None,
+    )
+
+
+def _ensemble(found: Any) -> Ensemble:
+    return Ensemble(
+        models=tuple(_whole({"model": number}, "model") for number in found["models"]),
+        params=_whole(found, "params"),
+        validation_accuracy=_number(found, "validation_accuracy"),
+        test_accuracy=_number(found, "test_accuracy") if "test_accuracy" in found else None,
     )
 
 

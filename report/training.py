@@ -11,6 +11,7 @@ from ..ir.diagnostics import plural
 from ..train.settings import DEFAULTS
 from . import numbers
 from .curves import curves
+from .evolution import evolution_section
 from .growth import growth_section
 from .heat_maps import connections, masked_layers
 from .markup import Markup, joined, table, tag
@@ -26,7 +27,7 @@ SAID = {"data", "updates", "batch_size", "evaluate_every", "grow"}
 def page_of(run: Run) -> Page:
     """The page, with the sections that the run has something for."""
     return Page(
-        f"Training run: {run.net.name}",
+        f"{'Training run' if run.evolution is None else 'Neuroevolution'}: {run.net.name}",
         joined([tag("p", *_lead(run), class_="lead"), _unfinished(run)]),
         list(_sections(run)),
         tag("p", *_foot(run)),
@@ -44,6 +45,8 @@ def _sections(run: Run) -> Iterator[Section]:
         yield curves(run, _judged(run))
     if run.growths:
         yield growth_section(run.growths)
+    if run.evolution is not None and run.evolution.births:
+        yield evolution_section(run, run.evolution, _judged(run))
     layers = masked_layers(run.net)
     if layers:
         yield connections(run.net, layers)
@@ -66,6 +69,9 @@ def _lead(run: Run) -> Iterator[str]:
         before, after = run.growths[0].params[0], run.growths[-1].params[1]
         yield f". On the way it grows in {plural(len(run.growths), 'step')}, "
         yield f"from {before:,} to {plural(after, 'parameter')}"
+    if run.evolution is not None:
+        yield ". Children of it and of theirs, which share parameters, learn together with it: "
+        yield f"{plural(len(run.evolution.births), 'model')} in all"
     yield "."
 
 
@@ -93,7 +99,8 @@ def _foot(run: Run) -> Iterator[str]:
 
     yield f"Made by growc {__version__} from "
     yield tag("code", str(run.folder))
-    yield ". All numbers are in metrics.csv, growth.json and result.json there."
+    more = "growth.json" if run.evolution is None else "scores.csv, lineage.json"
+    yield f". All numbers are in metrics.csv, {more} and result.json there."
 
 
 # ---- the result

@@ -55,6 +55,12 @@ def test_importing_page(root: Path, folder: Path, capsys: pytest.CaptureFixture[
     assert (folder / "student.onnx").exists()
 
 
+def test_neuroevolution_page(root: Path, folder: Path) -> None:
+    (code,) = blocks(root / "docs" / "neuroevolution.md", "python")
+    exec(compile(code, "docs/neuroevolution.md", "exec"), {})
+    assert (folder / "out" / "evolved" / "best.onnx").exists()
+
+
 def test_training_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     page = root / "docs" / "training.md"
     first, resumed = blocks(page, "sh")
@@ -90,7 +96,7 @@ def test_readme(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     """Every `growc …` line of the README, in order, then its Python."""
     text = (root / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    (?:\$ )?growc (.*)$", text, re.MULTILINE)
-    assert len(commands) == 9
+    assert len(commands) == 10
     for command in commands:
         done = growc(*shlex.split(command, comments=True))
         assert done.status == 0, done.err

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "proof": {"ir", "fingerprints", "backends"},
     "compiler": {"ir", "grammar", "passes", "backends", "proof"},
     "train": {"ir", "grammar", "passes", "backends", "proof", "compiler"},
-    "search": {"ir", "grammar", "fingerprints", "passes", "backends", "train"},
+    "search": {"ir", "grammar", "fingerprints", "passes", "backends", "compiler", "train"},
     "report": {"ir", "grammar", "backends", "train"},
     "cli": {*ROOMS, "growc"},
 }

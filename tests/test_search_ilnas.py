@@ -12,12 +12,15 @@ from torch.nn import functional as F
 import growc
 from growc import GrowcError, check_invariants, loads, testing
 from growc.compiler import run
-from growc.search.ilnas import Ilnas, baseline
+from growc.ir.parts import shared_size, sizes
+from growc.search.ilnas import Ilnas, Task, baseline, joint_baseline
 from growc.search.ilnas.choosing import (
     GRANULARITIES,
     best,
+    best_of_parts,
     entries,
     price_of,
+    rooms,
     scores,
     units_of,
 )
@@ -89,7 +92,7 @@ def test_what_is_added_is_what_the_gradients_were_of(granularity, seed):
     x, y = torch.randn(8, 2, 6, 6), torch.arange(8) % 3
     for step in range(2):  # the second time, layers have masks and connections beside them
         made = scaffold(graph, Space(nodes=3, sources=9, layers=2), seed)
-        gradients = Hypernet(made, torch.device("cpu")).gradients([(x, y)], F.cross_entropy)
+        gradients = Hypernet(made, torch.device("cpu")).gradients([((x,), (y,))], F.cross_entropy)
         units = units_of(made, granularity)
         score = np.random.default_rng(seed + step).random(len(units.size)) + 1
         taken = best(made, units, score, 150)
@@ -154,9 +157,9 @@ def test_the_choice_is_that_of_brute_force():
     rate, m, n = 3.0, 4, 8
     search = Ilnas(max_params=1000, arch_lr=m / graph.parameter_count(), granularity="weight",
                    ratio=n / m, nodes=0, sources=0, layers=0)  # fmt: skip
-    look = Look(graph=graph, index=0, left=1, seed=0, rate=rate, batches=lambda k: [(x, y)] * k,
-                loss_of=F.cross_entropy, total=lambda t: t, processes=1,
-                device=torch.device("cpu"))  # fmt: skip
+    look = Look(graph=graph, index=0, left=1, seed=0, rate=rate,
+                batches=lambda k: [((x,), (y,))] * k, loss_of=F.cross_entropy,
+                total=lambda t: t, processes=1, device=torch.device("cpu"))  # fmt: skip
     choice = search.choose(look)
     grown = run(graph, choice.passes).graph
     found = {
@@ -324,3 +327,98 @@ def test_a_baseline_that_cannot_be():
         baseline((1, 28, 28), 10, 20, 0)
     with pytest.raises(GrowcError, match="the template halves images 3 times"):
         baseline((64,), 10, 5000, 0)
+
+
+# ---- several tasks
+
+TASKS = (Task("a", (2, 8, 8), 3), Task("b", (2, 12, 9), 5))
+
+
+@SLOW
+@given(data=st.data())
+def test_networks_of_several_tasks_grow_part_by_part(data):
+    """Whatever is added is proved, and leaves each task without the images of the others."""
+    share = data.draw(st.sampled_from([0.0, 0.2, 0.6]))
+    graph = joint_baseline(TASKS, 2500, data.draw(st.integers(0, 99)), share)
+    for seed in range(2):
+        made = scaffold(graph, Space(nodes=3, sources=4, layers=2), seed)
+        units = units_of(made, data.draw(st.sampled_from(GRANULARITIES)))
+        limit = data.draw(st.integers(0, 400))
+        room = rooms(graph, limit, share)
+        assert room.shared + sum(room.own.values()) <= limit
+        score = np.random.default_rng(seed).random(len(units.size)) + 1
+        taken = best_of_parts(made, units, score, limit, room)
+        price = price_of(made, units, taken)
+        assert price <= limit
+        assume(taken.any())
+        grown = expanded(made, units, taken, seed)
+        assert grown.parameter_count() == graph.parameter_count() + price
+        graph = grown
+    assert sum(sizes(graph).values()) == graph.parameter_count()
+    for output, images in (("a", "a_image"), ("b", "b_image")):
+        assert _inputs_of(graph, graph.outputs[output]) == {images}
+    twins = graph.twins("shared.stage1.conv1")
+    assert len(twins) == 2
+    key = graph.node(twins[0]).parameter("weight")
+    for name in ("a.stage1.conv1", "b.stage1.conv1"):
+        # Together they are one layer of a task: a kernel is in one of them.
+        both = _initial(graph, key) & _initial(graph, f"{name}.weight")
+        assert not both.any()
+
+
+def _initial(graph, key):
+    """The kernels that are there from the beginning, as none of what is added has a value."""
+    return graph.weights.mask(key) & (graph.weights[key] != 0)
+
+
+def _inputs_of(graph, name):
+    found, stack = set(), [name]
+    while stack:
+        node = graph.node(stack.pop())
+        stack += node.operands
+        if not node.operands:
+            found.add(node.name)
+    return found
+
+
+def test_parts_get_what_they_lack_of_the_wanted_share():
+    graph = joint_baseline(TASKS, 4000, 0, 0.2)
+    count, now = graph.parameter_count(), sizes(graph)
+    room = rooms(graph, 4000, 0.5)
+    several = shared_size(graph)
+    assert several + room.shared == pytest.approx((count + 4000) / 2, abs=2)
+    for part, added in room.own.items():
+        assert now[part] + added == pytest.approx((count + 4000) / 4, abs=2)
+    # What is too much already stays, and the others share the rest.
+    few = rooms(graph, 10, 0.0)
+    assert few.shared == 0
+    assert sum(few.own.values()) in (8, 9, 10)
+    assert sum(now.values()) == count
+
+
+def test_gradients_of_shared_weights_are_the_sum_of_the_tasks():
+    """∇_W f(α_1 ⊙ W) + ∇_W f(α_2 ⊙ W), section 4.2."""
+    graph = joint_baseline(TASKS, 2500, 3, 0.3)
+    made = scaffold(graph, Space(nodes=0, sources=0, layers=0), 0)
+    torch.manual_seed(0)
+    images = tuple(torch.randn(4, *task.shape) for task in TASKS)
+    labels = tuple(torch.arange(4) % task.classes for task in TASKS)
+    found = Hypernet(made, torch.device("cpu")).gradients([(images, labels)], F.cross_entropy)
+    dense = made.graph.copy()
+    dense.weights.masks.clear()
+    model = growc.to_torch(dense).train()
+    logits = model(*images)
+    key = "shared.stage2.conv1.weight"
+    shared = dict(model.named_parameters())[key]
+    parts = [
+        torch.autograd.grad(F.cross_entropy(logits[t.name], y), shared, retain_graph=True)[0]
+        for t, y in zip(TASKS, labels, strict=True)
+    ]
+    np.testing.assert_allclose(found[key], sum(parts).double().numpy(), rtol=0, atol=1e-6)
+    assert all(float(part.abs().max()) > 1e-4 for part in parts)
+
+
+def test_a_share_needs_several_outputs():
+    assert "one" in Ilnas(max_params=10**6, shared=0.2).check(images())
+    with pytest.raises(GrowcError, match="1 and 3"):
+        joint_baseline([Task("a", (1, 8, 8), 2), Task("b", (3, 8, 8), 2)], 9999, 0, 0.2)

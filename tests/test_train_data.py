@@ -11,8 +11,14 @@ import pytest
 
 import growc
 from growc.train import open_data
+from growc.train.data.adapting import adapted
 from growc.train.data.examples import Stored
-from growc.train.data.opening import _order, _usual_validation
+from growc.train.data.opening import (
+    _order,
+    _usual_validation,
+    absolute,
+    same_but_for_folder,
+)
 
 
 def test_digits() -> None:
@@ -64,7 +70,9 @@ def test_every_class_in_both_parts() -> None:
         ("digits:here", "has no folder"),
         ("mnist", "needs the folder"),
         ("folder:?size=9", "needs the folder"),
-        ("mnist:.?size=9", "has no option `size`"),
+        ("mnist:.?channels=2", "cannot have `2` channels"),
+        ("digits:.?size=9", "has no folder"),
+        ("digits?size=9&wide=3", "has no option `wide`"),
         ("folder:.?width=9", "has no option `width`"),
         ("folder:.?size=0", "no size of images"),
         ("folder:.?size=99999999999999999999", "no size of images"),
@@ -74,6 +82,26 @@ def test_every_class_in_both_parts() -> None:
 def test_no_data_set(spec: str, message: str) -> None:
     with pytest.raises(growc.GrowcError, match=message):
         open_data(spec)
+
+
+def test_other_sizes_and_channels() -> None:
+    plain, other = open_data("digits"), open_data("digits?size=12&channels=3")
+    assert other.shape == (3, 12, 12)
+    assert other.train.labels.tolist() == plain.train.labels.tolist()
+    image = other.test.images([5])
+    assert image.shape == (1, 3, 12, 12)
+    assert (image == image[:, :1]).all()
+    # Twice the size and back: bilinear interpolation keeps the mean.
+    assert abs(image.mean() - plain.test.images([5]).mean()) < 3
+    coloured = np.zeros((2, 3, 4, 4), np.uint8)
+    coloured[:, 1] = 200
+    assert (adapted(coloured, (1, 4, 4)) == round(200 * 0.587)).all()
+    chess = np.indices((4, 4)).sum(0)[None, None] % 2 * 254
+    # Where images shrink, each pixel is of all that it covers.
+    assert set(np.unique(adapted(chess.astype(np.uint8), (1, 2, 2)))) <= set(range(120, 135))
+    assert absolute("mnist:here?size=9&channels=3").endswith("/here?size=9&channels=3")
+    assert same_but_for_folder("mnist:a?size=9", "mnist:b?size=9")
+    assert not same_but_for_folder("mnist:a?size=9", "mnist:a")
 
 
 @pytest.mark.parametrize("validation", [-1, 1500])

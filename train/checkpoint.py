@@ -69,7 +69,7 @@ def to_bytes(state: State, identity: dict[str, Any]) -> bytes:
         "weights": {name: torch.from_numpy(np.array(a)) for name, a in graph.weights.items()},
         "masks": {name: torch.from_numpy(np.array(m)) for name, m in graph.weights.masks.items()},
         "foreign": {n: [list(f.names), f.transposed] for n, f in graph.weights.foreign.items()},
-        "counters": _counters(state.model),
+        "counters": counters(state.model),
         "groups": [[names[p] for p in g["params"]] for g in state.optimizer.param_groups],
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
@@ -79,7 +79,8 @@ def to_bytes(state: State, identity: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _counters(model: nn.Module) -> dict[str, Tensor]:
+def counters(model: nn.Module) -> dict[str, Tensor]:
+    """PyTorch's counts of batches in batch norms, which are not in the graph."""
     return {n: b for n, b in model.named_buffers() if n.endswith("num_batches_tracked")}
 
 
@@ -92,9 +93,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, LookupError, EOFError, pickle.PickleError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if not isinstance(content, dict) or "identity" not in content:
-        raise _damaged(path)
+        raise damaged(path)
     return content
 
 
@@ -103,7 +104,7 @@ def settings_of(path: Path, content: dict[str, Any]) -> Settings:
     try:
         return Settings(**content["identity"]["settings"])
     except (KeyError, TypeError, GrowcError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
 
 
 def progress_of(path: Path, content: dict[str, Any]) -> Progress:
@@ -111,7 +112,7 @@ def progress_of(path: Path, content: dict[str, Any]) -> Progress:
     try:
         return Progress(**content["progress"])
     except (KeyError, TypeError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
 
 
 def restored(
@@ -121,7 +122,7 @@ def restored(
     try:
         graph = _graph(content)
         model = on_device(to_torch(graph), device)
-        for name, buffer in _counters(model).items():
+        for name, buffer in counters(model).items():
             buffer.copy_(content["counters"][name])
         parameters = dict(model.named_parameters())
         groups = [[parameters[name] for name in group] for group in content["groups"]]
@@ -131,7 +132,7 @@ def restored(
         scaler.load_state_dict(content["scaler"])
         progress = Progress(**content["progress"])
     except (KeyError, TypeError, ValueError, RuntimeError, GrowcError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     return State(model, optimizer, scaler, progress)
 
 
@@ -163,7 +164,8 @@ def scaler_of(settings: Settings, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
 
 
-def _damaged(path: Path) -> GrowcError:
+def damaged(path: Path) -> GrowcError:
+    """The mistake of a file that is no checkpoint."""
     return GrowcError(
         f"{path}: this is no checkpoint of growc, or it is damaged",
         help="start a new run from last.arch beside it, which has the weights without the "

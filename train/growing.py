@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from ..compiler import Compiled, Pipeline, run
 from ..ir import Graph
 from .carrying import Carried, carry
 from .learning_rate import scale_learning_rate, trainable_count
+from .parameters import tensors_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def grow_step(
 
 def _rebuilt(old: nn.Module, before: Graph, after: Graph) -> nn.Module:
     """The module of the grown graph around the tensors of the old one."""
-    tensors = _tensors(old, before)
+    tensors = tensors_of(old, before)
     kept = {
         key: tensor
         for key, tensor in tensors.items()
@@ -113,7 +113,7 @@ def _rebuilt(old: nn.Module, before: Graph, after: Graph) -> nn.Module:
     grown = to_torch(after, dtype=example.dtype, reuse=kept).to(example.device)
     if any(t.ndim == 4 and _is_channels_last(t) for t in tensors.values()):
         grown = grown.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for key, tensor in _tensors(grown, after).items():
+    for key, tensor in tensors_of(grown, after).items():
         if key in tensors and key not in kept:
             _keep_corner(tensors[key], tensor)
             if isinstance(tensor, nn.Parameter):
@@ -136,20 +136,6 @@ def _keep_corner(old: Tensor, new: Tensor) -> None:
     corner = new.detach()[tuple(slice(size) for size in old.shape)]
     same = corner == old.detach().float().to(corner.dtype)
     corner.copy_(torch.where(same, old.detach(), corner))
-
-
-def _tensors(module: nn.Module, graph: Graph) -> dict[str, Any]:
-    """The module's tensors by the graph's names."""
-    found: dict[str, Tensor] = {}
-    named: dict[str, Tensor] = {
-        **dict(module.named_buffers(remove_duplicate=False)),
-        **dict(module.named_parameters(remove_duplicate=False)),
-    }
-    for node in graph:
-        for key, spec in graph.params_of(node.name):
-            path = f"{node.name}.{spec.role}" if spec.role else node.name
-            found.setdefault(key, named[path])
-    return found
 
 
 def _is_channels_last(tensor: Tensor) -> bool:

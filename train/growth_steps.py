@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..backends import graph_of
+from ..compiler import Compiled
 from ..ir import Diagnostic, Graph, GrowcError
 from ..ir.ops import Attention, BatchNorm, Dropout
 from .checkpoint import State, on_device
+from .data.joint import Joint
 from .growing import Growth, grow_step
-from .optimization import Loss
+from .optimization import Loss, logits_of, total_loss
 from .schedule import GrowthStep, Repeated, doable, parse_schedule, seed_of
 from .settings import Settings
 
@@ -45,7 +48,7 @@ def take(
     index: int,
     state: State,
     settings: Settings,
-    judged: tuple[Tensor, Tensor],
+    judged: Joint,
     loss_of: Loss,
     *,
     together: bool = False,
@@ -54,10 +57,10 @@ def take(
 
     With ``together`` the step is proved from end to end only, not pass by pass.
 
-    ``judged`` are the images and labels whose loss must not move. Raises :class:`GrowcError` if a
-    pass does not apply, or does not keep what it claims.
+    ``judged`` are the images and labels (of each task) whose loss must not move. Raises
+    :class:`GrowcError` if a pass does not apply, or does not keep what it claims.
     """
-    device = judged[0].device
+    device = judged[1][0].device
     before = _losses(state.model, judged, loss_of)
     start = time.perf_counter()
     growth = None
@@ -96,7 +99,7 @@ def take(
         "nothing": list(idle),
         "params": [old.parameter_count(), new.parameter_count()],
         "macs": [old.macs(), new.macs()],
-        "proof": "nothing changed" if growth is None else _said(growth),
+        "proof": "nothing changed" if growth is None else checked(growth.compiled),
         "loss_before": before,
         "loss_after": after,
         "lr_factor": 1.0 if growth is None else growth.rate,
@@ -121,7 +124,7 @@ def _failed(step: GrowthStep, settings: Settings, error: GrowcError) -> GrowcErr
     return GrowcError(Diagnostic(message, help=help, notes=first.notes), *more)
 
 
-def _losses(model: nn.Module, judged: tuple[Tensor, Tensor], loss_of: Loss) -> Losses:
+def _losses(model: nn.Module, judged: Joint, loss_of: Loss) -> Losses:
     """The loss on the same images, in each mode. Running statistics are not touched.
 
     In train mode only where that is a function: dropout draws anew, and a batch norm needs more
@@ -130,7 +133,8 @@ def _losses(model: nn.Module, judged: tuple[Tensor, Tensor], loss_of: Loss) -> L
     images, labels = judged
     graph = graph_of(model)
     losses: Losses = {"eval": None, "train": None}
-    determined = not drops(graph) and (len(images) > 1 or not single_numbers(graph))
+    several = min(map(len, images)) > 1
+    determined = not drops(graph) and (several or not single_numbers(graph))
     was_training = model.training
     with torch.no_grad():
         for mode in losses:
@@ -138,10 +142,15 @@ def _losses(model: nn.Module, judged: tuple[Tensor, Tensor], loss_of: Loss) -> L
                 continue
             model.train(mode == "train")
             buffers = {name: b.clone() for name, b in model.named_buffers()}
-            logits = torch.func.functional_call(model, buffers, (images,))
-            losses[mode] = float(loss_of(logits.float(), labels))
+            logits = logits_of(partial(_called, model, buffers), images)
+            losses[mode] = float(total_loss(loss_of, logits, labels))
     model.train(was_training)
     return losses
+
+
+def _called(model: nn.Module, buffers: dict[str, Tensor], *images: Tensor) -> Any:
+    """The model's outputs; the buffers are changed in its place."""
+    return torch.func.functional_call(model, buffers, images)
 
 
 def drops(graph: Graph) -> bool:
@@ -175,9 +184,8 @@ def _require_unmoved(step: GrowthStep, growth: Growth, before: Losses, after: Lo
             )
 
 
-def _said(growth: Growth) -> str:
-    """How well the whole step is known to preserve the function."""
-    compiled = growth.compiled
+def checked(compiled: Compiled) -> str:
+    """How well the passes are known to preserve the function, in few words."""
     if not compiled.modes:
         return "not claimed"
     modes = ", ".join(compiled.modes)

@@ -9,7 +9,7 @@ that the next row's training loss is the mean since then.)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..compiler.certificates import fingerprint_of
 from ..ir import Graph, GrowcError
 from .checkpoint import Progress
 from .data import DataSet, Examples, Normalization
+from .data.joint import task_names
 from .data.opening import same_but_for_folder
 from .processes import Processes
 from .run_folder import RunFolder
@@ -45,8 +46,16 @@ def identity(
     }
 
 
+def describe_all(
+    sets: Sequence[DataSet], normalizations: Sequence[Normalization]
+) -> dict[str, Any]:
+    """The data of a run, as plain values; of several sets, by the names of their tasks."""
+    each = [describe(*pair) for pair in zip(sets, normalizations, strict=True)]
+    return each[0] if len(each) == 1 else dict(zip(task_names(sets), each, strict=True))
+
+
 def describe(data: DataSet, normalization: Normalization) -> dict[str, Any]:
-    """The data of a run, as plain values.
+    """A data set, as plain values.
 
     The hashes are of all labels, and of LOOKED_AT images of each part, evenly spread; all training
     images are in the normalization, unless there is none.

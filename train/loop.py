@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from ..backends import graph_of, to_torch
 from ..grammar import load
 from ..ir import GrowcError
+from ..ir.parts import shared_size
 from .checkpoint import State, on_device, to_bytes
-from .data import Batches, DataSet
-from .evaluation import evaluate
+from .data import DataSet
+from .data.joint import Images, Joint, JointBatches, Labels, task_names
+from .evaluation import Score, evaluate
 from .growth_steps import drops, take
 from .observers import Observer
 from .optimization import autocast, loss_of, set_rate
@@ -26,6 +28,7 @@ from .run_folder import RunFolder
 from .schedule import GrowthStep, Repeated, Schedule, seed_of
 from .searching import Look
 from .settings import Settings
+from .stepping import deterministic, seed_dropout, to_device, train_step
 
 LOOK_EVERY = 20
 """How many updates a loss may wait on a GPU or be shared among processes before it is looked at:
@@ -41,8 +44,8 @@ class Loop:
         self,
         state: State,
         settings: Settings,
-        data: DataSet,
-        batches: dict[str, Batches],
+        data: Sequence[DataSet],
+        batches: dict[str, JointBatches],
         schedule: Schedule,
         folder: RunFolder,
         identity: dict[str, Any],
@@ -88,7 +91,7 @@ class Loop:
         self.state.model.train()
         self._since = time.perf_counter()
         train = in_order(self.batches["train"], progress.update, updates, self.workers)
-        with _deterministic(), closing(train):
+        with deterministic(), closing(train):
             while True:
                 if self._is_due():
                     self._evaluate()
@@ -124,30 +127,24 @@ class Loop:
 
     # ---- an update
 
-    def _update(self, images: Tensor, labels: Tensor) -> None:
+    def _update(self, images: Images, labels: Labels) -> None:
         state, settings, device = self.state, self.settings, self.processes.device
         progress = state.progress
         if self.drops:
-            # Dropout draws from torch's generator: a function of seed and update, so that a
-            # resumed run draws the same.
-            torch.manual_seed(_mixed(settings.seed, progress.update, self.processes.rank))
+            seed_dropout(settings.seed, progress.update, self.processes.rank)
         set_rate(state.optimizer, settings, progress.update)
-        # Copied on the CPU too: see checkpoint.on_device.
-        images = images.to(device, copy=True, non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
-        state.optimizer.zero_grad()
-        with self.autocast:
-            logits = self.called(images)
-        loss = self.loss_of(logits.float(), labels)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if settings.clip:
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
+        loss = train_step(
+            self.called,
+            state.optimizer,
+            state.scaler,
+            to_device((images, labels), device),
+            self.loss_of,
+            self.autocast,
+            clip=settings.clip,
+        )
         progress.update += 1
         progress.flops += self.flops
-        self._unseen.append(loss.detach())
+        self._unseen.append(loss)
         alone_on_cpu = device.type == "cpu" and self.processes.ranks == 1
         if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
             self._look()
@@ -193,7 +190,8 @@ class Loop:
         self._pause()
         state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        loss, accuracy = self._measure(state.model, "judge")
+        score = self._measure(state.model, "judge")
+        loss, accuracy = score.loss, score.accuracy
         if not math.isfinite(loss):
             raise self._diverged(
                 f"the validation loss after {progress.update} updates is {loss}", progress.update
@@ -208,6 +206,7 @@ class Loop:
             "accuracy": accuracy,
             "train_loss": math.fsum(losses) / len(losses) if losses else None,
             "lr": set_rate(state.optimizer, self.settings, progress.update),
+            **self._by_task("accuracy", score.accuracies),
         }
         progress.rows.append(row)
         progress.losses = []
@@ -227,7 +226,13 @@ class Loop:
             self.folder.write_checkpoint(to_bytes(state, self.identity))
         self._since = self._written = time.perf_counter()
 
-    def _measure(self, model: nn.Module, part: str) -> tuple[float, float]:
+    def _by_task(self, what: str, values: Sequence[float]) -> dict[str, float]:
+        """A column for each task, if there are several."""
+        names = task_names(self.data)
+        several = zip(names, values, strict=True) if len(names) > 1 else ()
+        return {f"{what}_{name}": value for name, value in several}
+
+    def _measure(self, model: nn.Module, part: str) -> Score:
         return evaluate(model, self.batches[part], self.loss_of, self.processes, self.autocast)
 
     def _checkpoint(self) -> None:
@@ -293,9 +298,10 @@ class Loop:
             device=processes.device,
         )
 
-    def _on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _on_device(self, batch: Joint) -> Joint:
+        device = self.processes.device
         images, labels = batch
-        return images.to(self.processes.device), labels.to(self.processes.device)
+        return tuple(x.to(device) for x in images), tuple(y.to(device) for y in labels)
 
     # ---- the end
 
@@ -311,31 +317,19 @@ class Loop:
             "flops": progress.flops,
             "seconds": round(progress.seconds, 3),
         }
+        if len(self.data) > 1:
+            result["shared_params"] = shared_size(self.graph)
         for name, model, row in (
             ("best", best, progress.best),
             ("last", self.state.model, progress.rows[-1]),
         ):
             result[name] = {"update": row["update"], "validation_accuracy": row["accuracy"]}
-            if len(self.data.test):
-                loss, accuracy = self._measure(model, "test")
-                result[name] |= {"test_loss": loss, "test_accuracy": accuracy}
+            if all(len(data.test) for data in self.data):
+                score = self._measure(model, "test")
+                result[name] |= {"test_loss": score.loss, "test_accuracy": score.accuracy}
+                result[name] |= self._by_task("test_accuracy", score.accuracies)
         if self.processes.first:
             self.folder.write_result(result)
             self.observer.ended(result)
         self.processes.wait()  # none leaves while another still listens to it
         return result
-
-
-def _mixed(seed: int, update: int, rank: int) -> int:
-    return ((seed * 1_000_003 + update) * 65_537 + rank) % (1 << 63)
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """The same numbers on each run, on a GPU too; the caller's generator is as before after it."""
-    state = torch.get_rng_state()
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False):
-            yield
-    finally:
-        torch.set_rng_state(state)

@@ -19,7 +19,8 @@ class Beginning:
     """What is known before a run makes its next update."""
 
     settings: Settings
-    data: DataSet
+    data: tuple[DataSet, ...]
+    """One for each task."""
     graph: Graph
     """The network of now."""
     plan: tuple[tuple[GrowthStep | Repeated, Graph | None], ...]
@@ -36,7 +37,7 @@ class Observer:
     """Is told what happens in a run, in the first process; does nothing with it."""
 
     def opened(self, data: DataSet) -> None:
-        """The data is there; what comes before the first update may take a while yet."""
+        """A data set is there; what comes before the first update may take a while yet."""
 
     def began(self, beginning: Beginning) -> None:
         """A run is about to make its next update."""
@@ -49,6 +50,10 @@ class Observer:
 
     def grew(self, growth: dict[str, Any]) -> None:
         """An entry of ``growth.json``."""
+
+    def evolved(self, event: dict[str, Any]) -> None:
+        """An iteration of neuroevolution begins: its number, the update, the numbers of the models
+        that were ``kept``, and the entries of ``lineage.json`` of those ``born``."""
 
     def ended(self, result: dict[str, Any]) -> None:
         """What is in ``result.json``."""
@@ -82,6 +87,10 @@ class Several(Observer):
     def grew(self, growth: dict[str, Any]) -> None:
         for observer in self.observers:
             observer.grew(growth)
+
+    def evolved(self, event: dict[str, Any]) -> None:
+        for observer in self.observers:
+            observer.evolved(event)
 
     def ended(self, result: dict[str, Any]) -> None:
         for observer in self.observers:
@@ -128,6 +137,11 @@ class TensorBoard(Observer):
     def grew(self, growth: dict[str, Any]) -> None:
         with self._writing():
             self._writer.add_text("growth", growth["brief"], growth["update"])
+
+    def evolved(self, event: dict[str, Any]) -> None:
+        born = "; ".join(f"{b['parent']} → {b['model']}: {b['pass']}" for b in event["born"])
+        with self._writing():
+            self._writer.add_text("evolution", born, event["update"])
 
     def close(self) -> None:
         if self._writer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,19 @@ def loss_of(settings: Settings) -> Loss:
     return lambda logits, labels: F.binary_cross_entropy_with_logits(
         logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     )
+
+
+def logits_of(model: Callable[..., Any], images: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What a network gives for the images of each task: its outputs, in order."""
+    found = model(*images)
+    return tuple(found.values()) if isinstance(found, dict) else (found,)
+
+
+def total_loss(loss_of: Loss, logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    """The sum of the tasks' losses: the gradients of weights that they share add up (ILNAS section
+    4.2)."""
+    losses = [loss_of(x.float(), y) for x, y in zip(logits, labels, strict=True)]
+    return sum(losses[1:], losses[0])
 
 
 def optimizer_of(settings: Settings, groups: Sequence[Sequence[nn.Parameter]]) -> Optimizer:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx, nn
 
 from ..backends.module_weights import unwrapped
+from ..ir import Graph
 
 
 def parameters_of(model: nn.Module) -> dict[nn.Parameter, tuple[str, ...]]:
@@ -16,6 +17,20 @@ def parameters_of(model: nn.Module) -> dict[nn.Parameter, tuple[str, ...]]:
     for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False):
         names[parameter] = (*names.get(parameter, ()), name)
     return names
+
+
+def tensors_of(module: nn.Module, graph: Graph) -> dict[str, Tensor]:
+    """The tensors of the module of a graph by the graph's names: parameters, running statistics."""
+    named: dict[str, Tensor] = {
+        **dict(module.named_buffers(remove_duplicate=False)),
+        **dict(module.named_parameters(remove_duplicate=False)),
+    }
+    found: dict[str, Tensor] = {}
+    for node in graph:
+        for key, spec in graph.params_of(node.name):
+            path = f"{node.name}.{spec.role}" if spec.role else node.name
+            found.setdefault(key, named[path])
+    return found
 
 
 def masks_of(model: nn.Module) -> dict[nn.Parameter, Tensor]:

@@ -1,7 +1,7 @@
 """A run's folder: what is in it, and how it is written so that a kill at any moment loses little.
 
 settings.toml       what the run was told
-normalization.json  what is taken off the pixels, and what they are divided by
+normalization.json  what is taken off the pixels, and what they are divided by (a list for tasks)
 data.json           the classes, the sizes of the sets, and what tells whether they are the same
 start.arch          the network it started from, with weights
 best.arch           the best model so far, with weights, and best.onnx
@@ -19,7 +19,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,18 @@ from ..ir.files import write_files
 from .data import Normalization
 from .settings import Settings, WrongSetting
 
+SEARCH = "search.toml"
+"""Where a neuroevolution has what it was told: it makes another kind of run of a folder."""
 COLUMNS = ("update", "seconds", "flops", "params", "loss", "accuracy", "train_loss", "lr")
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows with a heading, as the text of a file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _lock(file: int) -> None:
@@ -45,6 +56,9 @@ def _lock(file: int) -> None:
 
 class RunFolder:
     """The folder of a run."""
+
+    searches = False
+    """Whether the run is a neuroevolution."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,42 +80,57 @@ class RunFolder:
             )
 
     def require(self) -> None:
-        """Raise :class:`GrowcError` if there is no run."""
+        """Raise :class:`GrowcError` if there is no run of this kind."""
         if not self.exists:
             raise GrowcError(
                 f"{self.path}: there is no run to resume", help="leave out --resume to start one"
+            )
+        if (self.path / SEARCH).exists() != self.searches:
+            what = "no neuroevolution" if self.searches else "a neuroevolution"
+            command = "train" if self.searches else "search neuroevolution"
+            raise GrowcError(
+                f"{self.path}: the run there is {what}", help=f"`growc {command} --resume` goes on"
             )
 
     def create(
         self,
         graph: Graph,
         settings: Settings,
-        normalization: Normalization,
+        normalizations: Sequence[Normalization],
         data: dict[str, Any],
         *,
         curves: bool,
     ) -> None:
-        """Start a run here; one that was here is forgotten. ``data`` describes its data. Whether it
-        has ``curves`` is remembered by their folder.
+        """Start a run here; one that was here is forgotten. There is one of ``normalizations`` for
+        each task; ``data`` describes the data. Whether it has ``curves`` is remembered by their
+        folder.
 
         Raises :class:`GrowcError` if it cannot be written."""
         if self.exists:
-            self._forget()
+            self.forget()
+        if not self.searches:
+            (self.path / SEARCH).unlink(missing_ok=True)
         if curves:
             self.make_room_for_curves()
         files = artifacts.contents(graph, self.path / "start")
-        for name, value in (("normalization", normalization.as_json()), ("data", data)):
+        each = [normalization.as_json() for normalization in normalizations]
+        pixels = each[0] if len(each) == 1 else each
+        for name, value in (("normalization", pixels), ("data", data)):
             files[self.path / f"{name}.json"] = (json.dumps(value) + "\n").encode()
         # The settings come first and so appear last: a run that has them has its network.
         write_files({self.settings: settings.as_toml().encode(), **files}, overwrite=True)
 
-    def _forget(self) -> None:
-        """Remove what only a run writes; the settings, which make it one, last."""
+    def forget(self) -> None:
+        """Do away with the run: with what only a run writes, and last with the settings, which make
+        it one."""
         names = ["checkpoint.pt", "metrics.csv", "growth.json", "result.json"]
-        names += [f"{w}.{s}" for w in ("best", "last") for s in ("arch", "safetensors", "onnx")]
+        names += [SEARCH, "lineage.json", "scores.csv"]
+        kinds = ("arch", "safetensors", "onnx")
+        names += [f"{w}.{s}" for w in ("best", "last", "ensemble") for s in kinds]
         for name in names:
             (self.path / name).unlink(missing_ok=True)
-        for pattern in ("growth/*/*", "tensorboard/events.out.tfevents.*"):
+        written = ("growth/*/*", "models/[0-9]*", "tensorboard/events.out.tfevents.*")
+        for pattern in written:
             for file in self.path.glob(pattern):
                 file.unlink()
         with suppress(OSError):
@@ -152,7 +181,7 @@ class RunFolder:
 
     def write_settings(self, settings: Settings) -> None:
         """Those of a run that goes on, where they are not as before."""
-        self._write("settings.toml", settings.as_toml())
+        self.write("settings.toml", settings.as_toml())
 
     def stored_data(self) -> Any:
         """What describes the data that the run was begun with; None if it was damaged."""
@@ -168,39 +197,38 @@ class RunFolder:
     def write_model(self, name: str, graph: Graph, *, onnx: bool = False) -> None:
         """``NAME.arch`` with its weights, and ``NAME.onnx``."""
         kinds = ("arch", "onnx") if onnx else ("arch",)
-        self._write_all(artifacts.contents(graph, self.path / name, kinds))
+        self.write_all(artifacts.contents(graph, self.path / name, kinds))
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self._write("metrics.csv", text.getvalue())
+        more = [name for name in rows[0] if name not in COLUMNS]  # those of several tasks, say
+        self.write("metrics.csv", as_csv(rows, [*COLUMNS, *more]))
 
     def write_growth(self, growths: list[dict[str, Any]], compiled: Compiled | None) -> None:
         """The list of growth steps, and the last one's networks with the proof, which
         ``growc verify --certificate`` checks again; None if it found nothing to do."""
         if compiled is not None:
             where = self.path / "growth" / str(growths[-1]["update"])
-            self._write_all(
+            self.write_all(
                 {
                     **artifacts.contents(compiled.start, where / "before"),
                     **artifacts.contents(compiled.graph, where / "after"),
                     where / "proof.json": to_text(compiled).encode(),
                 }
             )
-        self._write("growth.json", json.dumps(growths, indent=2) + "\n")
+        self.write("growth.json", json.dumps(growths, indent=2) + "\n")
 
     def write_result(self, result: dict[str, Any]) -> None:
-        self._write("result.json", json.dumps(result, indent=2) + "\n")
+        self.write("result.json", json.dumps(result, indent=2) + "\n")
 
     def write_checkpoint(self, content: bytes) -> None:
-        self._write_all({self.checkpoint: content})
+        self.write_all({self.checkpoint: content})
 
-    def _write(self, name: str, text: str) -> None:
-        self._write_all({self.path / name: text.encode()})
+    def write(self, name: str, text: str) -> None:
+        """A small file of the run."""
+        self.write_all({self.path / name: text.encode()})
 
-    def _write_all(self, files: dict[Path, bytes]) -> None:
+    def write_all(self, files: dict[Path, bytes]) -> None:
+        """All files, or none. Raises :class:`GrowcError` that says how the run goes on."""
         try:
             write_files(files, overwrite=True)
         except GrowcError as error:

@@ -11,14 +11,16 @@ from typing import Any
 
 from ..backends import to_torch
 from ..ir import Graph, GrowcError, initialize
+from ..ir.diagnostics import plural
 from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
-from .data import Batches, DataSet, Normalization, open_data
-from .data.opening import absolute
+from .data import Batches, DataSet, Normalization
+from .data.joint import JointBatches
+from .data.opening import absolute, open_all
 from .growth_steps import GROWTH_IMAGES, single_numbers
 from .identity import (
     circumstances_of,
-    describe,
+    describe_all,
     differences,
     identity,
     require_continuable,
@@ -53,10 +55,13 @@ def train(
     tensorboard: bool | None = None,
     observer: Observer | None = None,
     name: str = "the network",
-    data: DataSet | None = None,
+    data: DataSet | Sequence[DataSet] | None = None,
     grow_in: str = "--grow",
 ) -> dict[str, Any]:
     """Train a network that classifies images, growing it by the schedule in ``settings``.
+
+    With several data sets, the network has an input and an output for each, in their order: it
+    learns all of these tasks at a time, by the sum of their losses.
 
         >>> growc.train.train(graph, Settings(data="digits", updates=500), "out/run")
 
@@ -67,7 +72,7 @@ def train(
     would have had uninterrupted, bit by bit on the same machine; ``graph`` may then be None. With
     ``overwrite`` a run that is there is forgotten. ``workers`` threads prepare batches (for folders
     of images as many as processors, else none). Started by torchrun, the processes share each batch
-    and train one model; batch norms see their own part of it. ``data`` is the settings' data set,
+    and train one model; batch norms see their own part of it. ``data`` is the settings' data,
     where it is open already. ``tensorboard`` says whether there are curves: a new run has them, and
     a resumed one if it had, unless told otherwise. ``name`` and ``grow_in`` are what mistakes in
     the network and in the growth schedule are said to be in.
@@ -86,32 +91,35 @@ def train(
         if settings.precision == "float16" and processes.device.type == "cpu":
             raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
         if data is None:
-            data = data_of(settings)
-        settings = settings.resolved(len(data.train), epochs)
+            data = sets_of(settings)
+        sets = (data,) if isinstance(data, DataSet) else tuple(data)
+        settings = settings.resolved(largest(sets), epochs)
         # Also resumed from elsewhere, the run finds its data.
         settings = replace(settings, data=absolute(settings.data))
         schedule = parse_schedule(settings.grow, grow_in)
         if observer is not None and processes.first:
-            observer.opened(data)
-        data.test.check()  # these images are looked at only at the end
-        batches = _batches(data, settings, processes)
-        normalization = batches["train"].normalization
-        described = describe(data, normalization)
+            for one in sets:
+                observer.opened(one)
+        for one in sets:
+            one.test.check()  # these images are looked at only at the end
+        batches = _batches(sets, settings, processes)
+        normalizations = [part.normalization for part in batches["train"].parts]
+        described = describe_all(sets, normalizations)
         content = None
         if resume:
-            start, content = _begun(graph, settings, where, described, name)
+            start, content = begun(graph, settings, where, described, name)
         else:
-            start = _new(graph, settings)
-        _require_fitting(start, data)
+            start = beginning_of(graph, settings)
+        require_fitting(start, sets)
         plan = rehearse(start, schedule, seed=settings.seed, updates=settings.updates)
-        _require_variance((start, *plan), settings, processes)
+        require_variance((start, *plan), settings, processes)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
             curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
             if processes.first and not resume:
                 if not overwrite:
                     where.require_none()  # another process may have made one meanwhile
-                where.create(start, settings, normalization, described, curves=curves)
+                where.create(start, settings, normalizations, described, curves=curves)
             elif processes.first and settings != where.stored_settings():
                 where.write_settings(settings)
             state = _state(start, content, settings, where, processes)
@@ -127,14 +135,15 @@ def train(
                 watching = Several(*observers)
             if workers is None:
                 # Files must be read and unpacked; what is in memory is a fraction of a millisecond.
-                workers = (os.cpu_count() or 1) if data.name == "folder" else 0
+                files = any(one.name == "folder" for one in sets)
+                workers = (os.cpu_count() or 1) if files else 0
             loop = Loop(
-                state, settings, data, batches, schedule, where, run, processes, watching, workers
+                state, settings, sets, batches, schedule, where, run, processes, watching, workers
             )
             before = content["identity"].get("circumstances", {}) if content is not None else {}
             beginning = Beginning(
                 settings,
-                data,
+                sets,
                 loop.graph,
                 tuple(zip(schedule, plan, strict=True)),
                 state.progress.update,
@@ -147,19 +156,23 @@ def train(
                 watching.close()
 
 
-def data_of(settings: Settings) -> DataSet:
-    """The data set of a run."""
-    return open_data(settings.data, validation=settings.validation, seed=settings.seed)
+def sets_of(settings: Settings) -> tuple[DataSet, ...]:
+    """The data sets of a run, one for each task."""
+    return open_all(settings.data, validation=settings.validation, seed=settings.seed)
 
 
-def stored_settings(folder: str | Path) -> Settings:
+def largest(sets: Sequence[DataSet]) -> int:
+    """How many training images the largest of them has: what an epoch is."""
+    return max(len(one.train) for one in sets)
+
+
+def stored_settings(where: RunFolder) -> Settings:
     """What the run in a folder was told. Raises :class:`GrowcError` if there is none."""
-    where = RunFolder(Path(folder))
     where.require()
     return where.stored_settings()
 
 
-def _new(graph: Graph | None, settings: Settings) -> Graph:
+def beginning_of(graph: Graph | None, settings: Settings) -> Graph:
     """The network that a new run starts from."""
     if graph is None:
         raise GrowcError("no network to train", help="give one, or resume a run")
@@ -168,7 +181,7 @@ def _new(graph: Graph | None, settings: Settings) -> Graph:
     return start
 
 
-def _begun(
+def begun(
     graph: Graph | None,
     settings: Settings,
     where: RunFolder,
@@ -181,7 +194,7 @@ def _begun(
     """
     stored = where.start()
     if graph is not None:
-        require_same_net(where, stored, _new(graph, settings), name)
+        require_same_net(where, stored, beginning_of(graph, settings), name)
     content = None
     progress, told = Progress(), where.stored_settings()
     if where.checkpoint.exists():  # else it was killed before the first one
@@ -196,33 +209,36 @@ def _begun(
     return stored, content
 
 
-def _require_fitting(graph: Graph, data: DataSet) -> None:
+def require_fitting(graph: Graph, sets: Sequence[DataSet]) -> None:
     """Raise :class:`GrowcError` if the network does not take these images, or has too few outputs
     for their classes."""
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    count = len(sets)
+    if len(graph.inputs) != count or len(graph.outputs) != count:
+        wanted = "one of each" if count == 1 else f"{count} of each for {count} data sets"
         raise GrowcError(
-            f"`{graph.name}` has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
-            help="a network that classifies images has one of each",
+            f"`{graph.name}` has {plural(len(graph.inputs), 'input')} and "
+            f"{plural(len(graph.outputs), 'output')}",
+            help=f"a network that classifies images has {wanted}",
         )
-    (taken,) = graph.inputs
-    shape, wanted = graph.node(taken).type.shape, data.shape
-    if tuple(shape) != tuple(wanted):
-        raise GrowcError(
-            f"`{graph.name}` takes {_size(shape)} in its input `{taken}`, and images of "
-            f"{data.name} are {_size(wanted)}",
-            help="change the input, or give other data with --data",
-        )
-    (name, source), *_ = graph.outputs.items()
-    given = graph.node(source).type.shape
-    if len(given) != 1 or given[0] < len(data.classes):
-        raise GrowcError(
-            f"`{graph.name}` gives {_size(given)} in its output `{name}`, and {data.name} has "
-            f"{len(data.classes)} classes",
-            help="a network that classifies gives one number for each class",
-        )
+    for data, taken, (name, source) in zip(sets, graph.inputs, graph.outputs.items(), strict=True):
+        shape, wanted_shape = graph.node(taken).type.shape, data.shape
+        if tuple(shape) != tuple(wanted_shape):
+            raise GrowcError(
+                f"`{graph.name}` takes {_size(shape)} in its input `{taken}`, and images of "
+                f"{data.name} are {_size(wanted_shape)}",
+                help="change the input, or give other data with --data; `?size=32&channels=3` "
+                "behind a data set changes its images",
+            )
+        given = graph.node(source).type.shape
+        if len(given) != 1 or given[0] < len(data.classes):
+            raise GrowcError(
+                f"`{graph.name}` gives {_size(given)} in its output `{name}`, and {data.name} has "
+                f"{len(data.classes)} classes",
+                help="a network that classifies gives one number for each class",
+            )
 
 
-def _require_variance(
+def require_variance(
     graphs: Sequence[Graph | None], settings: Settings, processes: Processes
 ) -> None:
     """Raise :class:`GrowcError` if a batch norm would see a single number of each channel."""
@@ -257,7 +273,16 @@ def _state(
     return State(model, optimizer, scaler_of(settings, processes.device), Progress())
 
 
-def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+def _batches(
+    sets: Sequence[DataSet], settings: Settings, processes: Processes
+) -> dict[str, JointBatches]:
+    each = [batches_of(data, settings, processes) for data in sets]
+    return {name: JointBatches(*(one[name] for one in each)) for name in each[0]}
+
+
+def batches_of(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
+    """The batches of a data set: to ``train`` on, to ``judge`` models by, to ``test`` them with,
+    and those that growth steps must not move the loss of (``growth``)."""
     normalization = Normalization.of(data.train, settings.normalize)
     train = Batches(
         data.train,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .data.joint import Joint
     from .optimization import Loss
 
 
@@ -32,8 +33,9 @@ class Look:
     """Another one each time."""
     rate: float
     """The learning rate of now."""
-    batches: Callable[[int], Sequence[tuple[Tensor, Tensor]]]
-    """So many of the next training batches, on the device; each process has its part of them."""
+    batches: Callable[[int], Sequence[Joint]]
+    """So many of the next training batches, of each task the images and labels, on the device; each
+    process has its part of them."""
     loss_of: Loss
     total: Callable[[Tensor], Tensor]
     """The sum of a tensor over all processes."""

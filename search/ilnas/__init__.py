@@ -1,6 +1,6 @@
 """Intra-layer neural architecture search (ILNAS)."""
 
 from .algorithm import Ilnas
-from .template import baseline
+from .template import Task, baseline, joint_baseline
 
-__all__ = ["Ilnas", "baseline"]
+__all__ = ["Ilnas", "Task", "baseline", "joint_baseline"]

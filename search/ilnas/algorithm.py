@@ -12,9 +12,20 @@ from numpy.typing import NDArray
 from ...ir import Graph
 from ...ir.attributes import Choice as Word
 from ...ir.attributes import Float, Int, Optional, attr
+from ...ir.parts import shared_size
 from ...ir.weights import generator
 from ...train.searching import Choice, Look, Search, register_search
-from .choosing import GRANULARITIES, Units, best, entries, price_of, scores, units_of
+from .choosing import (
+    GRANULARITIES,
+    Units,
+    best,
+    best_of_parts,
+    entries,
+    price_of,
+    rooms,
+    scores,
+    units_of,
+)
 from .expansion import pipeline_of
 from .scoring import Hypernet
 from .space import Scaffold, Space, scaffold
@@ -34,6 +45,10 @@ class Ilnas(Search):
     which is multiplied by ``decay`` from one expansion to the next.
 
     What is added starts at zero: the trial step only serves to choose.
+
+    In a network with several outputs, one for each task, ``shared`` is the wanted share of
+    parameters that several of them depend on. These, and each task's own, are then chosen apart,
+    within what each part lacks (section 4.2).
     """
 
     name: ClassVar[str] = "ilnas"
@@ -57,6 +72,11 @@ class Ilnas(Search):
     select: str = attr(
         Word(("gradient", "random")), "gradient", doc="how it is chosen; random is a baseline"
     )
+    shared: float | None = attr(
+        Optional(Float(0, below=1)),
+        None,
+        doc="with several outputs, the share of |α| that several depend on; any if not given",
+    )
     batches: int = attr(Int(1), 1, doc="training batches that each gradient is the mean of")
     nodes: int = attr(Int(0, 1024), Space.nodes, doc="placeholder nodes for each layer")
     sources: int = attr(
@@ -77,6 +97,8 @@ class Ilnas(Search):
                 f"the network has {count:,} parameters already, and max_params is "
                 f"{self.max_params:,}"
             )
+        if self.shared is not None and len(graph.outputs) < 2:
+            return "`shared` is for networks with several outputs, and this one has one"
         return None
 
     def choose(self, look: Look) -> Choice:
@@ -87,7 +109,7 @@ class Ilnas(Search):
         units = units_of(made, granularity)
         if self.select == "random":
             order = generator(look.seed, "random additions").random(len(units.size))
-            considered, taken = 0, best(made, units, order + 1.0, limit)
+            considered, taken = 0, self._best(made, units, order + 1.0, limit)
         else:
             considered, taken = self._by_gradient(made, units, limit, look)
         notes = {
@@ -97,6 +119,8 @@ class Ilnas(Search):
             "wanted": limit,
             "added": price_of(made, units, taken),
         }
+        if len(look.graph.outputs) > 1:
+            notes["shared"] = shared_size(look.graph)
         return Choice(pipeline_of(made, entries(made, units, taken), look.seed), notes)
 
     def additions(self, count: int, index: int, left: int) -> int:
@@ -130,9 +154,26 @@ class Ilnas(Search):
         seen = look.batches(self.batches)
         at_zero = net.gradients(seen, look.loss_of, look.total, look.processes)
         first = scores(made, units, at_zero)
-        candidates = best(made, units, first, round(self.ratio * limit))
+        candidates = self._best(made, units, first, limit, ratio=self.ratio)
         net.step(look.rate, entries(made, units, candidates))
         after = net.gradients(seen, look.loss_of, look.total, look.processes)
         both = {key: at_zero[key] + after[key] for key in at_zero}
-        taken = best(made, units, scores(made, units, both), limit, candidates)
+        taken = self._best(made, units, scores(made, units, both), limit, candidates)
         return price_of(made, units, candidates), taken
+
+    def _best(
+        self,
+        made: Scaffold,
+        units: Units,
+        score: NDArray[np.float64],
+        limit: int,
+        among: NDArray[np.bool_] | None = None,
+        ratio: float = 1.0,
+    ) -> NDArray[np.bool_]:
+        """The units of highest score: ``ratio`` times ``limit`` parameters, of each part as many
+        as it lacks."""
+        wanted = round(ratio * limit)
+        if self.shared is None:
+            return best(made, units, score, wanted, among)
+        room = rooms(made.start, limit, self.shared).times(ratio)
+        return best_of_parts(made, units, score, wanted, room, among)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir import Graph
+from ...ir.parts import Part, sizes
 from .space import Field, Scaffold
 
 GRANULARITIES = ("layer", "kernel", "weight")
@@ -113,6 +115,62 @@ def best(
         closed = (needs >= 0) & ~opened[needs]
         alone = units.size[left] + np.where(closed, costs[needs], 0)
         left = left[alone <= limit]
+    return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """How much each part of a network with several outputs may get."""
+
+    shared: int
+    """For what several outputs depend on."""
+    own: Mapping[Part, int]
+    """For what one output alone depends on."""
+
+    def times(self, ratio: float) -> Rooms:
+        own = {part: round(ratio * n) for part, n in self.own.items()}
+        return Rooms(round(ratio * self.shared), own)
+
+
+def rooms(graph: Graph, limit: int, shared: float) -> Rooms:
+    """How ``limit`` additions are divided.
+
+    They lead to a share of ``shared`` of |α|, and to own parts of equal size, as near as additions
+    alone can get there.
+    """
+    now = sizes(graph)
+    own = {part: count for part, count in now.items() if len(part) == 1}
+    several = sum(now.values()) - sum(own.values())
+    total = sum(now.values()) + limit
+    lacks = {part: max(0.0, (1 - shared) * total / len(own) - n) for part, n in own.items()}
+    lack = max(0.0, shared * total - several)
+    scale = min(1.0, limit / (lack + sum(lacks.values()) or 1))
+    return Rooms(int(scale * lack), {part: int(scale * n) for part, n in lacks.items()})
+
+
+def best_of_parts(
+    scaffold: Scaffold,
+    units: Units,
+    score: NDArray[np.float64],
+    limit: int,
+    rooms: Rooms,
+    among: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """The units of highest score for each part alone, within its room. Where a part has too few
+    candidates, the others may have what is left of ``limit``."""
+    parts = [field.part for field in scaffold.fields]
+    allowed = np.ones(len(score), bool) if among is None else among
+
+    def of(chosen: Callable[[Part], bool]) -> NDArray[np.bool_]:
+        of_field = np.array([chosen(part) for part in parts], bool)
+        of_unit: NDArray[np.bool_] = of_field[units.field]
+        return np.logical_and(allowed, of_unit)
+
+    taken = best(scaffold, units, score, rooms.shared, of(lambda part: len(part) > 1))
+    for own, room in rooms.own.items():
+        taken |= best(scaffold, units, score, room, of(own.__eq__))
+    left = limit - price_of(scaffold, units, taken)
+    taken |= best(scaffold, units, score, left, allowed & ~taken)
     return taken
 
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...backends import to_torch
+from ...train.data.joint import Joint
+from ...train.optimization import Loss, logits_of, total_loss
 from .choosing import Gradients
 from .space import Scaffold
-
-Batch = tuple[Tensor, Tensor]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Hypernet:
@@ -32,18 +31,20 @@ class Hypernet:
 
     def gradients(
         self,
-        batches: Sequence[Batch],
+        batches: Sequence[Joint],
         loss_of: Loss,
         total: Callable[[Tensor], Tensor] = lambda numbers: numbers,
         count: int = 1,
     ) -> Gradients:
-        """∂L/∂W of every parameter with candidates, the mean over ``batches`` of (images, labels).
+        """∂L/∂W of every parameter with candidates, the mean over ``batches`` of the images and
+        labels of each task. L is the sum of the tasks' losses.
 
         ``total`` sums a tensor over ``count`` processes.
         """
         self.model.zero_grad()
         for images, labels in batches:
-            loss = loss_of(self.model(images).float(), labels) / (len(batches) * count)
+            loss = total_loss(loss_of, logits_of(self.model, images), labels)
+            loss = loss / (len(batches) * count)
             loss.backward()  # type: ignore[no-untyped-call]
         for parameter in self._parameters.values():
             if parameter.grad is None:  # nothing depends on it

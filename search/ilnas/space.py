@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir import Graph
-from ...ir.ops import Conv, Linear
+from ...ir.ops import Add, Conv, Linear
+from ...ir.parts import Part, outputs_of
 from ...ir.weights import Mask, generator
 from ...passes import Pass, Place
 from ...passes.chains import Chains
@@ -56,6 +57,8 @@ class Opener:
     """The pass that adds it, and others like it."""
     number: int
     """Which of the placeholder nodes of that pass it is."""
+    part: Part
+    """The outputs it is for: nothing that leads to others may need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Field:
     """Of each input channel: the number of the opener that it needs, or -1."""
     addition: NewConnection | None
     """The pass that adds the layer, where that connects a source."""
+    part: Part
+    """The outputs that depend on it."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ class _Builder:
         self.places: set[str] = set()
         """The ReLUs that new layers were put behind."""
         self.beside: dict[str, NewConnection] = {}
+        self.outputs = outputs_of(graph)
 
     def build(self) -> Scaffold:
         self._add_layers()
@@ -146,14 +152,16 @@ class _Builder:
         before = self.graph
         self.graph = addition(before, seed=self.seed).graph
         self.additions.append(addition)
+        self.outputs = outputs_of(self.graph)
         return before
 
     @staticmethod
     def _layers(graph: Graph) -> Iterable[tuple[str, str]]:
-        """The layers that may get connections, and what each reads."""
+        """The layers that may get connections, and what each reads; of those with the same
+        weights, the first."""
         for node in graph:
             grouped = getattr(node.op, "groups", 1) > 1
-            if is_layer(node.op) and not grouped and not graph.is_tied(node.name):
+            if is_layer(node.op) and not grouped and graph.twins(node.name)[:1] == (node.name,):
                 yield node.name, node.operands[0]
 
     # ---- new layers
@@ -177,7 +185,7 @@ class _Builder:
                 if name not in before:
                     self.first[name] = len(self.openers)
                     cost = self.graph.parameter_count() - before.parameter_count()
-                    self.openers.append(Opener(cost, addition, 0))
+                    self.openers.append(Opener(cost, addition, 0, self.outputs[name]))
 
     # ---- placeholder nodes
 
@@ -187,9 +195,8 @@ class _Builder:
         before = self.graph
         # Only where any of them may be kept: before a group norm whole groups are added or none.
         single = NewNode(count=self.space.nodes, keep=(0,))
-        for place in reversed(single.find(before).main):
-            # From the last layer on: a new node reads no other new one, in the expansion neither.
-            assert isinstance(place, Chains)
+        # From the last layer on: a new node reads no other new one, in the expansion neither.
+        for place in self._one_of_each(reversed(single.find(before).main)):
             ((chain, _),) = place.chains
             count = self.space.nodes
             behind = any(name in self.first for name in (*chain.producers, *chain.consumers))
@@ -200,11 +207,25 @@ class _Builder:
             smaller = self._apply(addition)
             cost = (self.graph.parameter_count() - smaller.parameter_count()) // count
             opener = len(self.openers)
-            self.openers += [Opener(cost, addition, i) for i in range(count)]
+            part = self.outputs[chain.producer]
+            self.openers += [Opener(cost, addition, i, part) for i in range(count)]
             self.nodes.update(dict.fromkeys(chain.producers, addition))
             for name in chain.widened:
                 width = before.node(name).type.shape[chain.axis[name]]
                 self.feeding[name] = opener, width, chain.repeat[name]
+
+    def _one_of_each(self, places: Iterable[object]) -> Iterable[Chains]:
+        """Of the layers that get more channels together, one: the first, of those that are for the
+        same outputs as one drawn at random. So what is shared and what is not both get nodes."""
+        groups: dict[frozenset[str], list[Chains]] = {}
+        for place in places:
+            assert isinstance(place, Chains)
+            groups.setdefault(frozenset(place.chains[0][0].producers), []).append(place)
+        for group in groups.values():
+            parts = list(dict.fromkeys(self.outputs[place.name] for place in group))
+            rng = generator(self.seed, "new nodes", group[0].name)
+            drawn = parts[int(rng.integers(len(parts)))] if len(parts) > 1 else parts[0]
+            yield next(place for place in group if self.outputs[place.name] == drawn)
 
     # ---- connections from earlier nodes
 
@@ -220,7 +241,10 @@ class _Builder:
         possible: dict[str, list[str]] = {}
         for source in read:
             for place in NewConnection(source=source, indices=()).find(self.graph).main:
-                if isinstance(place, Place) and place.name not in self.first:
+                if not isinstance(place, Place) or place.name in self.first:
+                    continue
+                # What an output does not depend on stays so: another task's images, say.
+                if self.outputs[place.name] <= self.outputs[source]:
                     possible.setdefault(place.name, []).append(source)
         order = generator(self.seed, "sources").permutation(len(possible))
         for name in [list(possible)[i] for i in order][: self.space.sources]:
@@ -250,6 +274,9 @@ class _Builder:
             for key, _ in self.graph.params_of(name):
                 missing = ~self.graph.weights.mask(key)
                 missing[rows:] = False  # of placeholders, which have theirs
+                if missing.ndim > 1:
+                    for other in self._same_place(name):
+                        missing &= ~self.graph.weights.mask(other)
                 openers = np.full(missing.shape[1] if missing.ndim > 1 else 1, -1, np.intp)
                 if missing.ndim > 1 and source in self.feeding:
                     opener, width, repeat = self.feeding[source]
@@ -257,13 +284,40 @@ class _Builder:
                     openers[width:] = opener + new
                 if name in self.first:
                     openers[:] = self.first[name]
+                part = self.outputs[name]
+                for i in np.unique(openers[openers >= 0]):
+                    if not part <= self.openers[i].part:
+                        missing[:, openers == i] = False
                 if missing.any():
-                    yield Field(name, key, missing, openers, self.beside.get(name))
+                    yield Field(name, key, missing, openers, self.beside.get(name), part)
+
+    def _same_place(self, name: str) -> Iterable[str]:
+        """The weights that are added to a layer's own: what is there in one of them is not missing
+        in the other, as they are one layer of a task (:func:`joint_baseline`)."""
+        graph = self.graph
+        twins = graph.twins(name)
+        for twin in twins:
+            node = graph.node(twin)
+            for user, _ in graph.consumers(node.operands[0]):
+                other = graph.node(user)
+                if user in twins or other.op != node.op or other.operands != node.operands:
+                    continue
+                total = _total(graph, user)
+                if total is not None and total == _total(graph, twin):
+                    yield other.parameter("weight")
 
     def _beside_of(self, name: str) -> str:
         """The layer whose placeholders are also rows of this one."""
         addition = self.beside.get(name)
         return name if addition is None else addition.at[0]
+
+
+def _total(graph: Graph, name: str) -> str | None:
+    """The sum that a node's result is only a part of."""
+    found = None
+    while len(users := graph.consumers(name)) == 1 and isinstance(graph.node(users[0][0]).op, Add):
+        found = name = users[0][0]
+    return found
 
 
 def conv_depth(graph: Graph) -> int:

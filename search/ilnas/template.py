@@ -5,6 +5,7 @@ Stages of convolutions that keep the size, a reduction after each, then linear l
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,17 @@ class _Drawn:
         return [[max(2, round(base * w)) for w, _ in stage] for stage in self.stages]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a network is to tell of images."""
+
+    name: str
+    """A name as of the language, not that of another task."""
+    shape: tuple[int, ...]
+    """Channels, height and width."""
+    classes: int
+
+
 def baseline(
     shape: tuple[int, ...], classes: int, parameters: int, seed: int, *, dense: bool = False
 ) -> Graph:
@@ -46,25 +58,67 @@ def baseline(
     ``dense``. Raises :class:`GrowcError` where the smallest such network is larger, or images are
     too small for three reductions.
     """
+    _require_large(shape)
+    drawn = _draw(seed, dense)
+
+    def made(base: int) -> Graph:
+        graph = _network(shape, classes, drawn.widths(base))
+        _thin(graph, drawn, seed)
+        return graph
+
+    return _of_size(made, parameters, seed)
+
+
+def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: float) -> Graph:
+    """A random network for several tasks, with an input and an output for each (section 4.2).
+
+    Each layer but the last is two that are added: one with weights that all tasks share, and one of
+    the task's own. They have kernels in different places, so that together they are one layer
+    α_t ⊙ W of that task; of all kernels that there are, the shared ones are about the share
+    ``shared``. Batch norms and last layers are each task's own.
+
+    Raises :class:`GrowcError` as :func:`baseline`, and for images with different channels.
+    """
+    for task in tasks:
+        _require_large(task.shape)
+    channels = sorted({task.shape[0] for task in tasks})
+    if len(channels) > 1:
+        raise GrowcError(
+            f"tasks that share weights have images of as many channels, and these have "
+            f"{' and '.join(map(str, channels))}",
+            help="`?channels=3` behind a data set gives grey images three",
+        )
+    drawn = _draw(seed, False)
+
+    def made(base: int) -> Graph:
+        graph = _joint_network(tasks, drawn.widths(base))
+        _thin_apart(graph, tasks, drawn, seed, shared)
+        return graph
+
+    return _of_size(made, parameters, seed)
+
+
+def _require_large(shape: tuple[int, ...]) -> None:
     if len(shape) != 3 or min(shape[1:]) < 2**STAGES:
         raise GrowcError(
             f"the template halves images {STAGES} times, and these are {'x'.join(map(str, shape))}",
             help=f"give a network, or images of {2**STAGES}x{2**STAGES} at least",
         )
-    drawn = _draw(seed, dense)
-    smallest = found = _network(shape, classes, drawn.widths(2))
-    _thin(smallest, drawn, seed)
-    if smallest.parameter_count() > parameters:
+
+
+def _of_size(made: Callable[[int], Graph], parameters: int, seed: int) -> Graph:
+    """The largest network, by its width, of so many parameters at most."""
+    found = made(2)
+    if found.parameter_count() > parameters:
         raise GrowcError(
-            f"the template's smallest network has {smallest.parameter_count():,} parameters, more "
+            f"the template's smallest network has {found.parameter_count():,} parameters, more "
             f"than {parameters:,}",
             help="allow more, or give a network",
         )
     low, high = 2, LARGEST
     while high - low > 1:  # how large it is grows with the width
         middle = (low + high) // 2
-        tried = _network(shape, classes, drawn.widths(middle))
-        _thin(tried, drawn, seed)
+        tried = made(middle)
         if tried.parameter_count() <= parameters:
             low, found = middle, tried
         else:
@@ -100,6 +154,63 @@ def _network(shape: tuple[int, ...], classes: int, widths: list[list[int]]) -> G
         f"    output logits = x -> linear({hidden}) as hidden -> relu -> linear({classes}) as head"
     )
     return loads("\n".join([*lines, "}", ""]))
+
+
+def _joint_network(tasks: Sequence[Task], widths: list[list[int]]) -> Graph:
+    lines = ["net ilnas {"]
+    for task in tasks:
+        lines.append(f"    input {task.name}_image: f32[{', '.join(map(str, task.shape))}]")
+    for task in tasks:
+        lines.append(f"    x = {task.name}_image")
+        for i, stage in enumerate(widths, 1):
+            for j, width in enumerate(stage, 1):
+                layer = _two(f"conv2d({width}, bias=false)", f"stage{i}.conv{j}", task, tasks[0])
+                lines.append(
+                    f"    x = {layer} -> batch_norm as {task.name}.stage{i}.norm{j} "
+                    f"-> relu as {task.name}.stage{i}.relu{j}"
+                )
+            pool = "max_pool2d(2)" if i < len(widths) else "global_avg_pool -> flatten"
+            lines.append(f"    x = x -> {pool}")
+        hidden = _two(f"linear({widths[-1][-1]}, bias=false)", "hidden", task, tasks[0])
+        lines.append(
+            f"    output {task.name} = {hidden} -> relu "
+            f"-> linear({task.classes}) as {task.name}.head"
+        )
+    return loads("\n".join([*lines, "}", ""]))
+
+
+def _two(op: str, name: str, task: Task, first: Task) -> str:
+    """A layer that is the sum of a shared one and the task's own."""
+    if task is first:
+        shared = f"x -> {op} as shared.{name}"
+    else:
+        shared = f"x -> {op} as {task.name}.shared.{name} with (weight=shared.{name}.weight)"
+    return f"({shared}) + (x -> {op} as {task.name}.{name})"
+
+
+def _thin_apart(
+    graph: Graph, tasks: Sequence[Task], drawn: _Drawn, seed: int, shared: float
+) -> None:
+    """Leave out kernels such that what is shared and what is a task's own never meet, each task
+    has the density that was drawn, and of all kernels the shared ones are ``shared``."""
+    densities = iter(density for stage in drawn.stages for _, density in stage)
+    # s + T·p = 1 part, of which s is shared: a task sees s + p of them.
+    own = (1 - shared) / len(tasks)
+    of_task = shared / (shared + own)
+    for node in graph:
+        if not node.name.startswith("shared."):
+            continue
+        name = node.name.removeprefix("shared.")
+        key = node.parameter("weight")
+        rows, columns, *window = graph.parameters()[key].shape
+        density = next(densities, sum(DENSITY) / 2)
+        split = generator(seed, "shared kernels", key).random((rows, columns)) < of_task
+        parts = [(key, None)] + [(f"{task.name}.{name}.weight", task) for task in tasks]
+        for part, task in parts:
+            rng = generator(seed, "kernels", key if task is None else part)
+            there = _kernels(rows, columns, density, rng) & (split if task is None else ~split)
+            mask = there.reshape(rows, columns, *[1] * len(window))
+            graph.weights.masks[part] = np.broadcast_to(mask, (rows, columns, *window)).copy()
 
 
 def _thin(graph: Graph, drawn: _Drawn, seed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...ir import GrowcError
 from ...ir.diagnostics import did_you_mean, plural
+from .adapting import adapt
 from .cifar import cifar10, cifar100
 from .digits import digits
 from .examples import DataSet, Labels
@@ -30,12 +32,29 @@ IN_FOLDERS: dict[str, Callable[[Path], Loaded]] = {
 FORMS = [
     "digits",
     *(f"{name}:DIR" for name in IN_FOLDERS),
-    f"folder:DIR or folder:DIR?size={SIZE}",
+    "folder:DIR",
+    "each with ?size=32, ?channels=3 or both",
 ]
 CIFAR_VALIDATION = 1_000
 LARGEST = 4096
-_OPTION = re.compile(r"\?(\w+)=([^/\\?]*)$")
-"""A path may have a question mark, too: only what looks like an option is one."""
+_OPTIONS = re.compile(r"\?(\w+=[^/\\?&]*(?:&\w+=[^/\\?&]*)*)$")
+"""A path may have a question mark, too: only what looks like options is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a text asks for."""
+
+    name: str
+    folder: Path | None
+    options: str
+    """As they stand in the text."""
+    size: int | None
+    channels: int | None
+
+    def __str__(self) -> str:
+        where = "" if self.folder is None else f":{self.folder}"
+        return f"{self.name}{where}{self.options}"
 
 
 def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> DataSet:
@@ -46,9 +65,12 @@ def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> Dat
     - ``mnist:DIR``, ``fashion_mnist:DIR``: IDX files, with ``.gz`` or without;
     - ``stl10:DIR``: the labelled images of the binary version;
     - ``folder:DIR``: image files in ``train/CLASS/`` and ``val/CLASS/`` (used as the test images),
-      as of ImageNet. ``folder:DIR?size=64`` resizes to 64x64 instead of 224x224.
+      as of ImageNet, resized to 224x224.
 
-    ``DIR`` has the files, or the folder of the files in it.
+    ``DIR`` has the files, or the folder of the files in it. ``?size=32`` after any of these resizes
+    the images to 32x32, ``?channels=3`` gives grey ones three equal channels, ``?channels=1`` makes
+    colours grey; ``?size=32&channels=3`` does both. So a network can be trained on other data than
+    it was made for.
 
     ``validation`` images are drawn from the training images by ``seed``, and taken out of these:
     1,000 of CIFAR as in the R2R paper; else one of 50, but as many as there are classes at least.
@@ -58,13 +80,15 @@ def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> Dat
     Raises :class:`growc.GrowcError` for what is no data set, and for files that are missing,
     truncated or damaged. Image files of ``folder`` are not looked into before they are used.
     """
-    name, where, size = _parsed(spec)
+    parsed = parse(spec)
+    name, where, size = parsed.name, parsed.folder, parsed.size
     if where is None:
         loaded = digits()
     elif name == "folder":
-        loaded = folder(where, size)
+        loaded = folder(where, size or SIZE)
     else:
         loaded = IN_FOLDERS[name](where)
+    loaded = adapt(loaded, size, parsed.channels)
     labels = loaded.train.labels
     if validation is None:
         validation = _usual_validation(name, labels)
@@ -86,56 +110,78 @@ def open_data(spec: str, *, validation: int | None = None, seed: int = 0) -> Dat
     )
 
 
-def absolute(spec: str) -> str:
-    """The same data set from any working directory. Raises as :func:`open_data` for its text."""
-    name, where, _ = _parsed(spec)
-    if where is None:
-        return spec
-    option = _OPTION.search(spec)
-    return f"{name}:{where.absolute()}{option.group() if option else ''}"
+def open_all(text: str, *, validation: int | None = None, seed: int = 0) -> tuple[DataSet, ...]:
+    """The data sets of a text such as ``mnist:DIR + fashion_mnist:DIR``, one for each task.
+
+    ``validation`` is for each of them. Raises as :func:`open_data`.
+    """
+    return tuple(open_data(spec, validation=validation, seed=seed) for spec in separate(text))
+
+
+def separate(text: str) -> list[str]:
+    """The texts of single data sets in one of several. Paths may have a plus sign, too."""
+    known = "|".join(("digits", *IN_FOLDERS, "folder"))
+    return re.split(rf" \+ (?=(?:{known})(?:[:? ]|$))", text)
+
+
+def absolute(text: str) -> str:
+    """The same data sets from any working directory. Raises as :func:`open_data` for its text."""
+    made = []
+    for parsed in map(parse, separate(text)):
+        where = parsed.folder
+        made.append(str(replace(parsed, folder=None if where is None else where.absolute())))
+    return " + ".join(made)
 
 
 def same_but_for_folder(one: str, other: str) -> bool:
-    """Whether two texts differ in the folder only."""
-    (a, _, size_a), (b, _, size_b) = _parsed(one), _parsed(other)
-    return (a, size_a) == (b, size_b)
+    """Whether two texts differ in the folders only."""
+    a, b = (
+        [replace(parse(spec), folder=None, options="") for spec in separate(text)]
+        for text in (one, other)
+    )
+    return a == b
 
 
-def _parsed(spec: str) -> tuple[str, Path | None, int]:
-    """Name, folder and size of a text."""
-    name, colon, rest = spec.partition(":")
+def parse(spec: str) -> Spec:
+    """What a text asks for. Raises :class:`growc.GrowcError` as :func:`open_data` does."""
+    options = _OPTIONS.search(spec)
+    text = options.group(1) if options else ""
+    name, colon, rest = (spec[: options.start()] if options else spec).partition(":")
     known = ["digits", *IN_FOLDERS, "folder"]
     forms = "; ".join(FORMS)
     if name not in known:
         help = did_you_mean(name, known) or f"there are: {forms}"
         raise GrowcError(f"no data set `{name}`", help=help)
-    if name == "digits":
-        if colon:
-            raise GrowcError(
-                "`digits` is in scikit-learn, and has no folder", help="write `digits`"
-            )
-        return name, None, 0
-    option = _OPTION.search(rest)
-    where = rest[: option.start()] if option else rest
-    if not where:
+    if name == "digits" and colon:
+        raise GrowcError("`digits` is in scikit-learn, and has no folder", help="write `digits`")
+    if name != "digits" and not rest:
         raise GrowcError(
             f"`{name}` needs the folder of its files",
             help=f"write `{name}:DIR`; there are: {forms}",
         )
-    size = SIZE
-    if option:
-        key, value = option.groups()
-        if name != "folder" or key != "size":
-            raise GrowcError(
-                f"`{name}` has no option `{key}`",
-                help="`folder:DIR?size=64` is the only one there is",
-            )
-        if not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= LARGEST:
-            raise GrowcError(
-                f"`{value}` is no size of images", help=f"give a whole number from 1 to {LARGEST:,}"
-            )
-        size = int(value)
-    return name, Path(where).expanduser(), size
+    values: dict[str, int] = {}
+    for option in text.split("&") if text else ():
+        key, _, value = option.partition("=")
+        values[key] = _option(name, key, value)
+    where = Path(rest).expanduser() if rest else None
+    said = f"?{text}" if text else ""
+    return Spec(name, where, said, values.get("size"), values.get("channels"))
+
+
+def _option(name: str, key: str, value: str) -> int:
+    if key == "size":
+        if re.fullmatch("[0-9]{1,9}", value) and 1 <= int(value) <= LARGEST:
+            return int(value)
+        raise GrowcError(
+            f"`{value}` is no size of images", help=f"give a whole number from 1 to {LARGEST:,}"
+        )
+    if key == "channels":
+        if value in ("1", "3"):
+            return int(value)
+        raise GrowcError(f"images cannot have `{value}` channels", help="give 1 or 3")
+    raise GrowcError(
+        f"`{name}` has no option `{key}`", help="there are `?size=32` and `?channels=3`"
+    )
 
 
 def _usual_validation(name: str, labels: Labels) -> int:

@@ -1,0 +1,424 @@
+"""The loop of a neuroevolution (R2R algorithm 1): joint training, selection, mutation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...backends import graph_of
+from ...ir import Graph, GrowcError
+from ...train.data import Batches, DataSet
+from ...train.data.joint import Joint, JointBatches
+from ...train.data.seeding import generator
+from ...train.growth_steps import checked, drops
+from ...train.loop import CHECKPOINT_SECONDS, LOOK_EVERY
+from ...train.observers import Observer
+from ...train.optimization import autocast, loss_of, set_rate
+from ...train.prefetching import in_order
+from ...train.processes import Processes
+from ...train.schedule import seed_of
+from ...train.settings import Settings
+from ...train.sharing import distinct_parameters, sharing_graphs
+from ...train.stepping import deterministic, seed_dropout, to_device, train_step
+from .checkpoint import State, to_bytes
+from .evaluation import Predict, Scores, at_once, evaluate
+from .exporting import fused, fusible
+from .folder import SearchFolder
+from .mutation import Barren, draw
+from .population import Member
+from .selection import select
+from .settings import Evolution
+
+PICK, MUTATE = 64, 65
+"""What random numbers are for, beside the purposes of ``growc.train.data.seeding``."""
+
+
+class Loop:
+    """A search in one process: goes from its state to the end."""
+
+    def __init__(
+        self,
+        state: State,
+        settings: Settings,
+        evolution: Evolution,
+        data: DataSet,
+        train: JointBatches,
+        batches: dict[str, Batches],
+        folder: SearchFolder,
+        identity: dict[str, Any],
+        processes: Processes,
+        observer: Observer,
+        workers: int,
+    ) -> None:
+        self.state, self.settings, self.evolution = state, settings, evolution
+        self.data, self.train, self.batches = data, train, batches
+        self.folder, self.identity = folder, identity
+        self.processes, self.observer, self.workers = processes, observer, workers
+        self.mutations = evolution.parsed_mutations()
+        self.loss_of = loss_of(settings)
+        self.autocast = autocast(settings, processes.device)
+        self._unseen: list[Tensor] = []
+        self._since = self._written = time.perf_counter()
+        self._costs: dict[int, tuple[float, bool]] = {}
+        self._last: tuple[int, Scores] | None = None
+
+    @property
+    def members(self) -> list[Member]:
+        return self.state.population.members
+
+    # ---- the run
+
+    def run(self) -> list[Member]:
+        """Go on to the end: the models selected there, the best first (algorithm 1's result).
+
+        Raises :class:`GrowcError` if a loss is no longer a number, if no network can be mutated any
+        more, or if a file cannot be read or written; the last checkpoint is kept.
+        """
+        progress, history, settings = self.state.progress, self.state.history, self.settings
+        self._since = time.perf_counter()
+        train = in_order(self.train, progress.update, settings.updates, self.workers)
+        with deterministic(), closing(train):
+            while True:
+                if self._is_due():
+                    self._evaluate()
+                if progress.update == self.evolution.boundary(history.generation):
+                    if history.generation == self.evolution.iterations:
+                        break
+                    self._evolve()
+                self._update(next(train))
+                if self._is_late():
+                    self.checkpoint()
+        return self._selected()
+
+    def _is_due(self) -> bool:
+        update, generation = self.state.progress.update, self.state.history.generation
+        rows = self.state.progress.rows
+        if rows and rows[-1]["update"] == update:
+            return False  # resumed right after it
+        start = self.evolution.boundary(generation - 1) if generation else 0
+        ends = update == self.evolution.boundary(generation)
+        return ends or (update - start) % self.settings.evaluate_every == 0
+
+    def _is_late(self) -> bool:
+        """Whether the last checkpoint is long ago, by the first process's clock: all must agree,
+        and are asked only now and then."""
+        late = time.perf_counter() - self._written > CHECKPOINT_SECONDS
+        if self.processes.ranks == 1:
+            return late
+        if self.state.progress.update % LOOK_EVERY:
+            return False
+        said = torch.tensor([late and self.processes.first], device=self.processes.device)
+        return bool(self.processes.total(said.to(torch.int64)))
+
+    # ---- joint training (algorithm 4)
+
+    def _update(self, batch: Joint) -> None:
+        """A step of one model, picked at random: it moves what the model has, and nothing else."""
+        progress, settings = self.state.progress, self.settings
+        random = generator(settings.seed, PICK, progress.update)
+        member = self.members[int(random.integers(len(self.members)))]
+        flops, draws = self._cost(member)
+        if draws:
+            seed_dropout(settings.seed, progress.update, self.processes.rank)
+        set_rate(member.optimizer, settings, progress.update)
+        loss = train_step(
+            member.module,
+            member.optimizer,
+            self.state.scaler,
+            to_device(batch, self.processes.device),
+            self.loss_of,
+            self.autocast,
+            clip=settings.clip,
+            backward_done=lambda: self.processes.average_gradients(member.module.parameters()),
+        )
+        # No gradient stays: the sum of those of all models would be as large as they are.
+        member.optimizer.zero_grad()
+        member.updates += 1
+        progress.update += 1
+        progress.flops += flops
+        self._unseen.append(loss)
+        alone_on_cpu = self.processes.device.type == "cpu" and self.processes.ranks == 1
+        if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
+            self._look()
+
+    def _cost(self, member: Member) -> tuple[float, bool]:
+        """The operations of an update of a model, and whether it has dropout."""
+        if member.number not in self._costs:
+            graph = graph_of(member.module)
+            flops = 3.0 * 2 * graph.macs() * self.settings.batch_size
+            self._costs[member.number] = flops, drops(graph)
+        return self._costs[member.number]
+
+    def _look(self) -> None:
+        """Look at the losses that were not looked at yet."""
+        if not self._unseen:
+            return
+        losses = torch.stack(self._unseen).double()
+        seen = (self.processes.total(losses) / self.processes.ranks).tolist()
+        first = self.state.progress.update - len(seen)
+        self._unseen = []
+        for update, loss in enumerate(seen, first):
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss of update {update + 1} is {loss}")
+            self.state.progress.losses.append(loss)
+            self.observer.updated(update + 1, loss)
+
+    def _diverged(self, what: str) -> GrowcError:
+        rows = self.state.progress.rows
+        if not rows:
+            return GrowcError(
+                f"{what}: the network overflows before any training",
+                help="start with smaller weights: another --seed, another init, or --weights",
+            )
+        return GrowcError(
+            f"{what}: training has diverged, and stopped",
+            help=f"{self.folder.path / 'last.arch'} is the best model after {rows[-1]['update']} "
+            "updates: start a new search with a lower --lr, with --clip, or with a longer --warmup",
+        )
+
+    # ---- evaluations and checkpoints
+
+    def _pause(self) -> None:
+        """Stop the clock, which counts training and evolution only."""
+        self._look()
+        self.state.progress.seconds += time.perf_counter() - self._since
+
+    def measure(
+        self, models: Sequence[nn.Module], part: str = "judge", predict: Predict | None = None
+    ) -> Scores:
+        """How well models classify the validation images (or those to ``test`` with)."""
+        for model in models:
+            self.processes.share_buffers(model)
+        return evaluate(
+            models, self.batches[part], self.loss_of, self.processes, self.autocast, predict
+        )
+
+    def _measured(self) -> Scores:
+        """How well all models do now."""
+        update = self.state.progress.update
+        if self._last is None or self._last[0] != update:
+            models = [m.module for m in self.members]
+            predict = None
+            if self.evolution.statistics == "tied":
+                # With own statistics models have only their first layers in common.
+                for model in models:
+                    self.processes.share_buffers(model)
+                predict = at_once(self.state.population.graphs(), self.processes.device)
+            self._last = update, self.measure(models, predict=predict)
+        return self._last[1]
+
+    def _evaluate(self) -> None:
+        self._pause()
+        progress, history = self.state.progress, self.state.history
+        self._require_finite()
+        scores = self._measured()
+        for member, loss in zip(self.members, scores.losses, strict=True):
+            if not math.isfinite(loss):
+                raise self._diverged(
+                    f"the validation loss of model {member.number} after {progress.update} "
+                    f"updates is {loss}"
+                )
+        graphs = self.state.population.graphs()
+        best = scores.best()
+        member, losses = self.members[best], progress.losses
+        row: dict[str, Any] = {
+            "update": progress.update,
+            "seconds": round(progress.seconds, 3),
+            "flops": progress.flops,
+            "params": graphs[best].parameter_count(),
+            "loss": scores.losses[best],
+            "accuracy": scores.accuracies[best],
+            "train_loss": math.fsum(losses) / len(losses) if losses else None,
+            "lr": set_rate(member.optimizer, self.settings, progress.update),
+            "iteration": history.generation,
+            "model": member.number,
+            "models": len(self.members),
+            "distinct_params": self.state.population.parameter_count(),
+            "mean_accuracy": math.fsum(scores.accuracies) / len(self.members),
+        }
+        progress.rows.append(row)
+        progress.losses = []
+        before = progress.best
+        better = before is None or (row["accuracy"], -row["loss"]) > (
+            before["accuracy"],
+            -before["loss"],
+        )
+        if better:
+            progress.best = row
+        history.scores += self._scores(graphs, scores)
+        if self.processes.first:
+            # The checkpoint last: killed before it, the search makes this evaluation again.
+            if better:
+                found = fusible(graphs[best])
+                exported, _ = fused(found, self.settings.verify)
+                self.folder.write_best(found, exported)
+            self.folder.write_model("last", graphs[best])
+            self.folder.write_metrics(progress.rows)
+            self.folder.write_scores(history.scores)
+            self.folder.write_lineage(history.lineage)
+            self.observer.evaluated(row, better)
+        self._write_checkpoint()
+
+    def _scores(self, graphs: Sequence[Graph], scores: Scores) -> list[dict[str, Any]]:
+        return [
+            {
+                "update": self.state.progress.update,
+                "iteration": self.state.history.generation,
+                "model": member.number,
+                "params": graph.parameter_count(),
+                "macs": graph.macs(),
+                "updates": member.updates,
+                "loss": loss,
+                "accuracy": accuracy,
+            }
+            for member, graph, loss, accuracy in zip(
+                self.members, graphs, scores.losses, scores.accuracies, strict=True
+            )
+        ]
+
+    def checkpoint(self) -> None:
+        """Write one between evaluations."""
+        self._pause()
+        self._require_finite()
+        for member in self.members:
+            self.processes.share_buffers(member.module)
+        self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        if self.processes.first:
+            self.folder.write_checkpoint(to_bytes(self.state, self.identity))
+        self._since = self._written = time.perf_counter()
+
+    def _require_finite(self) -> None:
+        """A loss may be fine when the update after it was not: keep such weights out of files."""
+        for parameter in distinct_parameters(m.module for m in self.members):
+            if not bool(torch.isfinite(parameter).all()):
+                update = self.state.progress.update
+                raise self._diverged(f"after {update} updates, weights are not numbers")
+
+    # ---- selection and mutation (algorithms 2 and 3)
+
+    def _selected(self) -> list[Member]:
+        """The K best of the models of now."""
+        scores, told = self._measured(), self.evolution
+        chosen = select(scores.correct, scores.losses, told.keep, told.select)
+        return [self.members[m] for m in chosen]
+
+    def _evolve(self) -> None:
+        """Keep the best, and fill up the population with their children."""
+        self._pause()
+        self._since = time.perf_counter()
+        progress, history = self.state.progress, self.state.history
+        kept = self._selected()
+        history.generation += 1
+        self._write_last_of([m for m in self.members if m not in kept])
+        self.state.population.keep(kept)
+        born = self._mutate()
+        progress.seconds += time.perf_counter() - self._since
+        if self.processes.first:
+            self._write_models(self.members[len(kept) :])
+            self.folder.write_lineage(history.lineage)
+            self.observer.evolved(
+                {
+                    "iteration": history.generation,
+                    "update": progress.update,
+                    "kept": [m.number for m in kept],
+                    "born": born,
+                }
+            )
+        self._write_checkpoint()
+
+    def _write_last_of(self, dying: Sequence[Member]) -> None:
+        for member in dying:
+            self.state.history.lineage[member.number]["died"] = self.state.history.generation
+            self._costs.pop(member.number, None)
+        if self.processes.first:
+            self._write_models(dying)
+
+    def _write_models(self, members: Sequence[Member]) -> None:
+        graphs = sharing_graphs(m.module for m in members)
+        self.folder.write_models({m.number: g for m, g in zip(members, graphs, strict=True)})
+
+    def _mutate(self) -> list[dict[str, Any]]:
+        """Algorithm 3: children of models picked at random, children included; their lineage."""
+        population, history, told = self.state.population, self.state.history, self.evolution
+        born: list[dict[str, Any]] = []
+        barren: dict[int, Barren] = {}
+        while len(population) < told.population:
+            number = len(history.lineage)
+            random = generator(self.settings.seed, MUTATE, number)
+            parents = [m for m in self.members if m.number not in barren]
+            if not parents:
+                raise no_mutation(list(barren.values()), told)
+            parent = parents[int(random.integers(len(parents)))]
+            (graph,) = sharing_graphs([parent.module])
+            drawn = draw(
+                graph,
+                self.mutations,
+                told.widths,
+                told.tau,
+                random,
+                seed=seed_of(self.settings.seed, number),
+                verify=self.settings.verify,
+                taken=population.names(),
+            )
+            if isinstance(drawn, Barren):
+                barren[parent.number] = drawn
+                continue
+            child = population.bear(
+                parent,
+                drawn,
+                number,
+                self.processes.device,
+                scale_lr=told.scale_lr,
+                scale_weight_decay=told.scale_weight_decay,
+            )
+            self.processes.require_same(child.module, f"after the birth of model {number}")
+            entry = birth(number, drawn.graph)
+            entry |= {
+                "parent": parent.number,
+                "born": history.generation,
+                "pass": str(drawn.applied),
+                "seed": seed_of(self.settings.seed, number),
+                "proof": checked(drawn.compiled),
+            }
+            history.lineage.append(entry)
+            born.append(entry)
+        return born
+
+
+def birth(number: int, graph: Graph) -> dict[str, Any]:
+    """The entry of ``lineage.json`` of a model, as it is without parents."""
+    return {
+        "model": number,
+        "parent": None,
+        "born": 0,
+        "died": None,
+        "pass": None,
+        "seed": None,
+        "params": graph.parameter_count(),
+        "macs": graph.macs(),
+        "proof": None,
+    }
+
+
+def no_mutation(barren: Sequence[Barren], told: Evolution) -> GrowcError:
+    """The mistake when no model has a mutation that applies and that τ allows."""
+    ratios = [b.ratio for b in barren if b.ratio is not None]
+    if ratios:
+        return GrowcError(
+            f"no mutation is left: tau {told.tau:g} forbids all that apply, whose |θ_h| / |θ_m(h)| "
+            f"is {max(ratios):.4f} at most",
+            help="lower --tau, or give --mutations or --widths that add fewer parameters",
+        )
+    reasons = list(dict.fromkeys(r for b in barren for r in b.reasons))
+    return GrowcError(
+        f"no mutation is left that applies to a model: {'; '.join(reasons[:4])}",
+        help="R2R mutations need residual blocks; give --mutations that fit the network",
+    )

@@ -1,0 +1,168 @@
+"""What a neuroevolution is told, besides what any training run is told: a small TOML file."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ...ir import GrowcError
+from ...ir.diagnostics import did_you_mean
+from .mutation import Mutation, parse_mutations
+from .selection import WAYS
+
+MOMENTS = ("shared", "own")
+STATISTICS = ("own", "tied")
+R2R_MUTATIONS = (
+    "0.15: r2wider{kernel=1}; 0.175: r2wider{kernel=3}; 0.175: r2wider{kernel=5}; "
+    "0.15: r2deeper{kernel=1}; 0.175: r2deeper{kernel=3}; 0.175: r2deeper{kernel=5}"
+)
+"""Deeper or wider with equal chances; windows as in the code of the R2R paper."""
+
+
+class WrongOption(GrowcError):
+    """An option out of range. ``option`` is its name in the file."""
+
+    def __init__(self, option: str, what: str, help: str) -> None:
+        super().__init__(f"--{option.replace('_', '-')} {what}", help=help)
+        self.option = option
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """The parameters of NE (R2R algorithms 1 to 4), by default those of the paper's table 2."""
+
+    iterations: int = 15
+    """num_iters: how often models are selected and mutated."""
+    first_updates: int = 5_000
+    """N_i: updates of the first model alone."""
+    updates: int = 5_000
+    """N_j: updates of all models together, in each iteration."""
+    population: int = 10
+    """M: models that are trained together."""
+    keep: int = 3
+    """K: models that are selected."""
+    select: str = "accuracy"
+    """``accuracy``, or ``coevolution`` (R2R section 4.3)."""
+    mutations: str = R2R_MUTATIONS
+    """Passes with their chances, see :func:`parse_mutations`."""
+    widths: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Where a mutation has no ``filters``: hidden channels of a new R2R block, as multiples of the
+    channels that it ends in, drawn with equal chances. (1,) in the code of the R2R paper."""
+    tau: float = 0.0
+    """τ: |θ_h| / |θ_m(h)| must be above it (R2R section 4.2)."""
+    moments: str = "shared"
+    """Whether models that share a parameter share what their optimizers know of it, too, or each
+    has its ``own``."""
+    statistics: str = "own"
+    """Whether each model has its ``own`` running statistics, or those of batch norms before which
+    nothing differs are ``tied``; models are then evaluated as one graph."""
+    scale_lr: bool = True
+    """The learning rate of a child is its parent's, times |θ_h| / |θ_m(h)| (R2R appendix C.3)."""
+    scale_weight_decay: bool = False
+    ensemble: bool = False
+    """Whether a hierarchical ensemble of the models selected at the end is made (section 4.3)."""
+    head_updates: int = 0
+    """Updates of the ensemble's head; 0: N_j."""
+
+    def __post_init__(self) -> None:
+        """Raises :class:`WrongOption`, and :class:`GrowcError` for mutations that are none."""
+        for name, choices in (("select", WAYS), ("moments", MOMENTS), ("statistics", STATISTICS)):
+            value = getattr(self, name)
+            if value not in choices:
+                help = did_you_mean(value, choices) or f"there are: {', '.join(choices)}"
+                raise WrongOption(name, f"cannot be `{value}`", help)
+        for name in ("iterations", "first_updates", "updates", "population", "keep"):
+            if getattr(self, name) < 1:
+                raise WrongOption(name, f"cannot be {getattr(self, name)}", "give 1 or more")
+        if self.head_updates < 0:
+            raise WrongOption("head_updates", f"cannot be {self.head_updates}", "give 1 or more")
+        if self.head_updates and not self.ensemble:
+            raise WrongOption("head_updates", "is for --ensemble", "leave it out")
+        if self.keep > self.population:
+            raise WrongOption(
+                "keep",
+                f"cannot be {self.keep}: a population of {self.population} has no so many models "
+                "to keep",
+                f"give {self.population} at most, or a larger --population",
+            )
+        if not 0 <= self.tau < 1:
+            raise WrongOption(
+                "tau",
+                f"cannot be {self.tau:g}: |θ_h| / |θ_m(h)| is below 1 whenever a network grows",
+                "give a number below 1, 0 or more",
+            )
+        if not self.widths or not all(0 < w < math.inf for w in self.widths):
+            raise WrongOption("widths", "must be numbers above 0", "as 0.5 and 1 are")
+        parse_mutations(self.mutations)
+
+    @property
+    def total_updates(self) -> int:
+        """N_i + num_iters · N_j."""
+        return self.first_updates + self.iterations * self.updates
+
+    def boundary(self, generation: int) -> int:
+        """After how many updates the training of a generation ends; generation 0 is the first
+        model alone."""
+        return self.first_updates + generation * self.updates
+
+    def parsed_mutations(self) -> Sequence[Mutation]:
+        return parse_mutations(self.mutations)
+
+    def as_toml(self) -> str:
+        lines = ["# What this neuroevolution was told, besides settings.toml."]
+        for name, value in asdict(self).items():
+            plain = list(value) if isinstance(value, tuple) else value
+            lines.append(f"{name} = {json.dumps(plain, ensure_ascii=False)}")
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Evolution:
+        """Raises :class:`GrowcError` for a file that cannot be read, or that is not one."""
+        try:
+            found = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise GrowcError(f"{path}: {error}", help=RESTORE) from error
+        defaults = {f.name: f.default for f in fields(cls)}
+        strange = found.keys() ^ defaults.keys()
+        if strange:
+            what = "is missing" if min(strange) in defaults else "is no option of the search"
+            raise GrowcError(f"{path}: `{min(strange)}` {what}", help=RESTORE)
+        for name, value in found.items():
+            if isinstance(value, list) and all(isinstance(v, int | float) for v in value):
+                found[name] = tuple(map(float, value))
+            elif isinstance(defaults[name], float) and type(value) is int:
+                found[name] = float(value)
+            if type(found[name]) is not type(defaults[name]):
+                raise GrowcError(f"{path}: `{name}` cannot be {value!r}", help=RESTORE)
+        try:
+            return cls(**found)
+        except WrongOption as error:
+            raise GrowcError(f"{path}: {error.diagnostics[0].message}", help=RESTORE) from error
+
+
+RESTORE = "restore the file; a search is told by its options only, when it is begun"
+
+
+def require_same_search(path: Path, stored: Any, given: Evolution) -> None:
+    """Raise :class:`GrowcError` naming every option that a search was begun with another value of.
+
+    ``stored`` is what :func:`vars` gave of it.
+    """
+    before: dict[str, Any] = stored if isinstance(stored, dict) else {}
+    changed = [
+        f"--{name.replace('_', '-')} was {before.get(name)}, not {value}"
+        for name, value in vars(given).items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise GrowcError(
+            f"{path}: the search was begun with other options: {'; '.join(changed)}",
+            help="leave them out to go on as it was begun, or give another folder",
+        )

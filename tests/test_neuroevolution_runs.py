@@ -1,0 +1,584 @@
+"""Whole neuroevolutions on the real digits: what they do and write, interruptions, mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import growc
+from growc.ir import files
+from growc.proof import compare_runtimes
+from growc.report import report
+from growc.search.neuroevolution import Evolution, loop, mutation, neuroevolution
+from growc.search.neuroevolution import selection as selecting
+from growc.search.neuroevolution.ensemble import ensemble, head_parameters
+from growc.search.neuroevolution.head import trained_ensemble
+from growc.train import Settings, open_data, train
+from growc.train.data import Batches, Normalization
+from growc.train.data.joint import JointBatches
+from growc.train.observers import Observer
+from growc.train.processes import joined
+
+SHORT = Settings(batch_size=32, lr=0.003, validation=100)
+FEW = Evolution(iterations=2, first_updates=12, updates=10, population=4, keep=2)
+UPDATES = 32
+
+
+def net() -> growc.Graph:
+    return growc.load("examples/digits.arch")
+
+
+def run(
+    where: Path, evolution: Evolution = FEW, settings: Settings = SHORT, **more: Any
+) -> dict[str, Any]:
+    more = {"graph": net()} | more
+    return neuroevolution(
+        more.pop("graph"), settings, evolution, where, device="cpu", tensorboard=False, **more
+    )
+
+
+def read(where: Path, name: str) -> Any:
+    text = (where / name).read_text(encoding="utf-8")
+    return json.loads(text) if name.endswith(".json") else list(csv.DictReader(text.splitlines()))
+
+
+def outcome(where: Path) -> dict[str, Any]:
+    """What a search gave, bit by bit, but for the seconds."""
+    names = [
+        *("best.arch", "best.safetensors", "best.onnx", "last.arch", "last.safetensors"),
+        *("lineage.json", "scores.csv", "search.toml", "settings.toml"),
+        *(str(p.relative_to(where)) for p in sorted((where / "models").iterdir())),
+        *(n for n in ("ensemble.safetensors", "ensemble.onnx") if (where / n).exists()),
+    ]
+    found: dict[str, Any] = {name: (where / name).read_bytes() for name in names}
+    for name in ("metrics.csv", "result.json"):
+        value = read(where, name)
+        for entry in value if isinstance(value, list) else [value]:
+            entry.pop("seconds")
+        if "ensemble" in value:
+            value["ensemble"].pop("seconds")
+        found[name] = value
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that nothing interrupted."""
+    where = tmp_path_factory.mktemp("whole")
+    run(where)
+    return where
+
+
+# ---- what a search does
+
+
+def test_it_is_algorithm_1(whole: Path) -> None:
+    lineage, scores = read(whole, "lineage.json"), read(whole, "scores.csv")
+    assert [entry["model"] for entry in lineage] == list(range(6))
+    assert [entry["born"] for entry in lineage] == [0, 1, 1, 1, 2, 2]
+    for entry in lineage[1:]:
+        assert lineage[entry["parent"]]["born"] <= entry["born"]
+        assert entry["proof"] == "proved (eval, train)"
+        assert entry["pass"].startswith(("r2wider{at=", "r2deeper{at="))
+        assert entry["params"] > lineage[entry["parent"]]["params"]
+    by_update: dict[int, list[dict[str, str]]] = {}
+    for row in scores:
+        by_update.setdefault(int(row["update"]), []).append(row)
+    assert sorted(by_update) == [0, 12, 22, 32]
+    assert [len(by_update[u]) for u in sorted(by_update)] == [1, 1, 4, 4]
+    # Who is kept are the two of the best accuracy.
+    at_22 = sorted(by_update[22], key=lambda r: (-float(r["accuracy"]), float(r["loss"])))
+    kept = {int(r["model"]) for r in at_22[:2]}
+    assert {e["model"] for e in lineage if e["died"] == 2} == set(range(4)) - kept
+    assert {int(r["model"]) for r in by_update[32]} == {*kept, 4, 5}
+    # Every update is made with one model, from which its later children count on.
+    assert [int(r["updates"]) for r in by_update[12]] == [12]
+    assert sum(int(r["updates"]) - 12 for r in by_update[22]) == 10
+    selected = [entry["model"] for entry in read(whole, "result.json")["selected"]]
+    at_32 = sorted(by_update[32], key=lambda r: (-float(r["accuracy"]), float(r["loss"])))
+    assert selected == [int(r["model"]) for r in at_32[:2]]
+
+
+def test_every_model_is_there_and_shares_its_parents_parameters(whole: Path) -> None:
+    lineage = read(whole, "lineage.json")
+    models = [growc.load(whole / "models" / f"{e['model']:04}.arch") for e in lineage]
+    for entry, graph in zip(lineage, models, strict=True):
+        assert graph.parameter_count() == entry["params"]
+        assert graph.macs() == entry["macs"]
+    # Those alive at the end were written together: what they share is the same, bit by bit.
+    alive = [m for e, m in zip(lineage, models, strict=True) if e["died"] is None]
+    assert len(alive) == 4
+    trainable = {n for m in alive for n, s in m.parameters().items() if s.trainable}
+    for name in trainable:
+        values = [m.weights[name].tobytes() for m in alive if name in m.weights]
+        assert len(set(values)) == 1, name
+    shared = [n for n in trainable if sum(n in m.weights for m in alive) > 1]
+    assert len(shared) >= 16  # at least those of the first network
+    distinct = {n: alive_size(alive, n) for n in trainable}
+    rows = read(whole, "metrics.csv")
+    assert int(rows[-1]["distinct_params"]) == sum(distinct.values())
+    # Running statistics are each one's own.
+    name = next(n for n in models[0].parameters() if n.endswith("running_mean"))
+    assert len({m.weights[name].tobytes() for m in alive}) > 1
+
+
+def alive_size(alive: list[growc.Graph], name: str) -> int:
+    return next(m.weights[name].size for m in alive if name in m.weights)
+
+
+def test_the_best_model_is_that_of_the_best_row(whole: Path) -> None:
+    rows, result = read(whole, "metrics.csv"), read(whole, "result.json")
+    best = max(rows, key=lambda r: (float(r["accuracy"]), -float(r["loss"])))
+    assert result["best"]["model"] == int(best["model"])
+    assert result["best"]["update"] == int(best["update"])
+    graph = growc.load(whole / "best.arch")
+    assert graph.parameter_count() == int(best["params"])
+    data = open_data("digits", validation=100)
+    normalization = Normalization.from_json(read(whole, "normalization.json"))
+    for examples, said in (
+        (data.validation, result["best"]["validation_accuracy"]),
+        (data.test, result["best"]["test_accuracy"]),
+    ):
+        images, labels = Batches(
+            examples, normalization, batch_size=len(examples), train=False
+        ).batch(0)
+        with torch.no_grad():
+            logits = growc.to_torch(graph).eval()(images)
+        assert float((logits.argmax(1) == labels).double().mean()) == pytest.approx(said, abs=0.011)
+
+
+def test_the_onnx_file_is_fused_and_computes_the_same(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, iterations=1, updates=60, mutations="1: r2wider"))
+    graph, exported = growc.load(tmp_path / "best.arch"), growc.from_onnx(tmp_path / "best.onnx")
+    assert read(tmp_path, "result.json")["best"]["model"] > 0
+    assert len(exported) < len(graph)
+    comparison, _ = compare_runtimes(graph, tmp_path / "best.onnx")
+    assert comparison.agrees
+    assert read(tmp_path, "result.json")["best_onnx"] == "proved (eval, train)"
+    assert growc.prove(graph, exported, "eval").verdict == "proved"
+
+
+def test_a_search_without_mutations_is_the_plain_loop(tmp_path: Path) -> None:
+    """A population of one is trained as growc train does it, bit by bit."""
+    evolution = replace(FEW, population=1, keep=1)
+    run(tmp_path / "one", evolution)
+    settings = replace(SHORT, updates=UPDATES, evaluate_every=UPDATES)
+    train(net(), settings, tmp_path / "train", device="cpu", tensorboard=False)
+    for name in ("last.safetensors", "last.arch"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "train" / name).read_bytes()
+    last = [read(tmp_path / w, "metrics.csv")[-1] for w in ("one", "train")]
+    assert last[0]["accuracy"] == last[1]["accuracy"]
+    assert last[0]["flops"] == last[1]["flops"]
+
+
+def test_a_child_learns_at_its_own_rate(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, iterations=1))
+    lineage = read(tmp_path, "lineage.json")
+    row = read(tmp_path, "metrics.csv")[-1]
+    sizes = [entry["params"] for entry in lineage]
+    assert float(row["lr"]) == pytest.approx(0.003 * sizes[0] / sizes[int(row["model"])], rel=1e-9)
+
+
+def test_selection_by_coevolution_and_own_moments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = []
+
+    def watched(*arguments: Any) -> list[int]:
+        ways.append(arguments[3])
+        return selecting.select(*arguments)
+
+    monkeypatch.setattr(loop, "select", watched)
+    run(tmp_path, replace(FEW, select="coevolution", moments="own", iterations=1))
+    assert ways == ["coevolution", "coevolution"]
+    stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert stored["moments"] == "own"
+
+
+def test_selection_does_not_look_at_the_test_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other test images: another test accuracy, and nothing else."""
+    run(tmp_path / "a")
+    data = open_data("digits", validation=100)
+    others = replace(data, test=data.test.part(range(50)))
+    run(tmp_path / "b", data=others)
+    a, b = outcome(tmp_path / "a"), outcome(tmp_path / "b")
+    results = a.pop("result.json"), b.pop("result.json")
+    assert a == b
+    assert results[0]["best"].pop("test_loss") != results[1]["best"].pop("test_loss")
+
+
+def test_the_ensemble(tmp_path: Path) -> None:
+    """Files and result agree, and the head has learned something."""
+    told = replace(FEW, iterations=1, updates=80, keep=3, ensemble=True, head_updates=150)
+    result = run(tmp_path, told)["ensemble"]
+    graph = growc.load(tmp_path / "ensemble.arch")
+    assert result["params"] == graph.parameter_count()
+    numbers = [entry["model"] for entry in read(tmp_path, "result.json")["selected"]]
+    assert result["models"] == numbers
+    comparison, _ = compare_runtimes(graph, tmp_path / "ensemble.onnx")
+    assert comparison.agrees
+    data = open_data("digits", validation=100)
+    normalization = Normalization.from_json(read(tmp_path, "normalization.json"))
+    images, labels = Batches(data.test, normalization, batch_size=300, train=False).batch(0)
+    with torch.no_grad():
+        right = growc.to_torch(graph)(images).argmax(1) == labels
+    assert float(right.double().mean()) == pytest.approx(result["test_accuracy"], abs=0.004)
+    # A head that learned nothing would be right about one in ten.
+    assert result["test_accuracy"] > read(tmp_path, "result.json")["best"]["test_accuracy"] - 0.1
+
+
+def test_only_the_head_is_trained() -> None:
+    data = open_data("digits", validation=100)
+    batches = Batches(data.train, Normalization.of(data.train, "channel"), batch_size=32)
+    first = net()
+    growc.initialize(first)
+    models = [first, growc.compile(first, "r2wider"), growc.compile(first, "r2deeper")]
+    batch = (JointBatches(batches).batch(k) for k in range(4))
+    with joined("cpu") as processes:
+        module = trained_ensemble(models, 10, SHORT, batch, processes)
+    fresh = ensemble(models, 10, seed=SHORT.seed)
+    before = dict(growc.to_torch(fresh).named_parameters())
+    moved = {n for n, p in module.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == set(head_parameters(fresh))
+    buffers = dict(growc.to_torch(fresh).named_buffers())
+    assert all(torch.equal(b, buffers[n]) for n, b in module.named_buffers())
+
+
+def test_evaluations_within_an_iteration(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, iterations=1), replace(SHORT, evaluate_every=4))
+    assert [int(r["update"]) for r in read(tmp_path, "metrics.csv")] == [0, 4, 8, 12, 16, 20, 22]
+
+
+# ---- interruptions
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Interrupting(Observer):
+    """Stops a search after so many updates, or when it evolves, as if it were killed."""
+
+    def __init__(self, at: int, evolving: int = -1) -> None:
+        self.at, self.evolving = at, evolving
+
+    def updated(self, update: int, loss: float) -> None:
+        if update == self.at:
+            raise Interrupted
+
+    def evolved(self, event: dict[str, Any]) -> None:
+        if event["iteration"] == self.evolving:
+            raise Interrupted
+
+
+@pytest.mark.parametrize(
+    ("at", "evolving"), [(5, -1), (12, -1), (17, -1), (31, -1), (-1, 1), (-1, 2)]
+)
+def test_a_search_goes_on_to_the_same_result(
+    tmp_path: Path, whole: Path, at: int, evolving: int
+) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path, observer=Interrupting(at, evolving))
+    run(tmp_path, graph=None, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+@pytest.mark.parametrize(("moments", "statistics"), [("shared", "tied"), ("own", "own")])
+def test_it_goes_on_from_checkpoints_between_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: str, statistics: str
+) -> None:
+    evolution = replace(FEW, moments=moments, statistics=statistics, iterations=1)
+    run(tmp_path / "whole", evolution)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "part", evolution, observer=Interrupting(18))
+    stored = torch.load(tmp_path / "part" / "checkpoint.pt", weights_only=True)
+    assert stored["progress"]["update"] == 17
+    monkeypatch.undo()
+    run(tmp_path / "part", evolution, graph=None, resume=True)
+    assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
+
+
+ARGUMENTS = ["examples/digits.arch", "--iterations", "2", "--updates", "10"]
+ARGUMENTS += ["--first-updates", "12", "--population", "4", "--keep", "2", "--batch-size", "32"]
+ARGUMENTS += ["--lr", "0.003", "--validation", "100", "--device", "cpu", "--no-tensorboard"]
+
+
+def command(*arguments: str | Path, torchrun: int = 0) -> list[str]:
+    start = [sys.executable, "-m", "growc"]
+    if torchrun:
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        start += ["--nproc-per-node", str(torchrun), "-m", "growc"]
+    return [*start, "search", "neuroevolution", *map(str, arguments)]
+
+
+def ended(*arguments: str | Path, torchrun: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run(
+        command(*arguments, torchrun=torchrun),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_result(tmp_path: Path, whole: Path) -> None:
+    where = tmp_path / "killed"
+    arguments: list[str | Path] = [*ARGUMENTS, "-o", where]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    for file in ("settings.toml", "models/0002.arch", "models/0005.arch"):
+        process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, env=environment)
+        while not (where / file).exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        arguments = ["-o", where, "--resume"]
+    done = ended(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert outcome(where) == outcome(whole)
+
+
+def test_two_processes(tmp_path: Path, whole: Path) -> None:
+    """One population, alike in both: the loop itself compares them, bit by bit."""
+    done = ended(*ARGUMENTS, "-o", tmp_path / "two", torchrun=2)
+    assert done.returncode == 0, done.stderr
+    with_one = read(whole, "result.json")
+    two = read(tmp_path / "two", "result.json")
+    # A batch norm of half a batch is another function, so it is only near.
+    assert two["last"]["test_loss"] == pytest.approx(with_one["last"]["test_loss"], rel=0.3)
+    first = [read(w, "lineage.json")[1:4] for w in (whole, tmp_path / "two")]
+    assert first[0] == [e | {"died": a["died"]} for a, e in zip(*first, strict=True)]
+
+
+def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
+    """Without batch norms, two processes give what one does, within rounding."""
+    text = (
+        "net n { input x: f32[1, 8, 8]  a = x -> conv2d(4) -> relu"
+        "  b = a -> conv2d(4) -> relu -> conv2d(4)  output y = relu(a + b) -> flatten -> linear(10)"
+        " }"
+    )
+    file = tmp_path / "net.arch"
+    file.write_text(text)
+    arguments = [str(file), *ARGUMENTS[1:]]
+    for name, processes in (("one", 0), ("two", 2)):
+        done = ended(*arguments, "-o", tmp_path / name, torchrun=processes)
+        assert done.returncode == 0, done.stderr
+    a, b = (growc.load(tmp_path / name / "models" / "0000.arch") for name in ("one", "two"))
+    for name, value in a.weights.items():
+        np.testing.assert_allclose(value, b.weights[name], rtol=1e-2, atol=1e-4)
+
+
+# ---- mistakes
+
+
+def test_no_validation_images(tmp_path: Path) -> None:
+    with pytest.raises(growc.GrowcError, match="no validation images here to select models by"):
+        run(tmp_path / "r", settings=replace(SHORT, validation=0))
+    assert not (tmp_path / "r").exists()
+
+
+def test_no_mutation_from_the_beginning(tmp_path: Path) -> None:
+    plain = growc.loads("net n { input x: f32[1, 8, 8]  output y = x -> flatten -> linear(10) }")
+    with pytest.raises(growc.GrowcError, match="no mutation is left that applies to a model"):
+        run(tmp_path / "r", graph=plain)
+    with pytest.raises(growc.GrowcError, match=r"tau 0\.99 forbids all that apply.*0\.98\d\d at"):
+        run(tmp_path / "r", replace(FEW, tau=0.99))
+    assert not (tmp_path / "r").exists()
+
+
+def test_no_mutation_is_left_in_the_middle(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was trained is kept, in a checkpoint from which resuming says the same."""
+
+    def barren_later(graph: growc.Graph, *arguments: Any, **more: Any) -> Any:
+        if len(set(more["taken"])) > len(net().parameters()):
+            return mutation.Barren((), 0.9)
+        return mutation.draw(graph, *arguments, **more)
+
+    monkeypatch.setattr(loop, "draw", barren_later)
+    for resume in (False, True):
+        with pytest.raises(growc.GrowcError, match="no mutation is left: tau 0 forbids"):
+            run(tmp_path, resume=resume, graph=None if resume else net())
+        stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert stored["progress"]["update"] == 12
+        assert stored["history"]["generation"] == 0
+        assert growc.load(tmp_path / "best.arch").parameter_count() > 0
+    monkeypatch.undo()
+    run(tmp_path, resume=True, graph=None)
+    assert outcome(tmp_path) == outcome(whole)
+
+
+def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:
+    with pytest.raises(growc.GrowcError, match="images of digits are 1x8x8"):
+        run(tmp_path, graph=growc.load("examples/r2r_figure9.arch"))
+
+
+def test_a_growth_schedule(tmp_path: Path) -> None:
+    with pytest.raises(growc.GrowcError, match="its mutations grow the networks"):
+        run(tmp_path, settings=replace(SHORT, grow="at 5: r2wider"))
+
+
+def test_training_that_diverges(tmp_path: Path) -> None:
+    with pytest.raises(growc.GrowcError, match="training has diverged, and stopped"):
+        run(tmp_path, settings=replace(SHORT, lr=1e30))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    with pytest.raises(Interrupted):
+        run(tmp_path, observer=Interrupting(14))
+    return tmp_path
+
+
+def test_resumed_with_other_options(begun: Path) -> None:
+    with pytest.raises(growc.GrowcError, match=r"--keep was 2, not 1; --tau was 0\.0, not 0\.5"):
+        run(begun, replace(FEW, keep=1, tau=0.5), graph=None, resume=True)
+    with pytest.raises(growc.GrowcError, match="--lr was"):
+        run(begun, settings=replace(SHORT, lr=0.1), graph=None, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "strange", "train"])
+def test_a_damaged_checkpoint(begun: Path, damage: str) -> None:
+    file = begun / "checkpoint.pt"
+    content = file.read_bytes()
+    if damage == "strange":
+        stored = torch.load(file, weights_only=True)
+        stored["members"][0]["tensors"] = {"nobody": 0}
+        torch.save(stored, file)
+    elif damage == "train":
+        stored = torch.load(file, weights_only=True)
+        del stored["members"]
+        torch.save(stored, file)
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    with pytest.raises(growc.GrowcError, match="no checkpoint of growc, or it is damaged"):
+        run(begun, graph=None, resume=True)
+    file.write_bytes(content)
+    run(begun, graph=None, resume=True)  # nothing else was touched
+
+
+def test_a_damaged_folder(begun: Path) -> None:
+    (begun / "start.safetensors").unlink()
+    with pytest.raises(growc.GrowcError, match="no such weights file"):
+        run(begun, graph=None, resume=True)
+
+
+def test_a_full_disk_loses_nothing(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(growc.GrowcError, match="go on with --resume"):
+        run(begun, graph=None, resume=True)
+    monkeypatch.undo()
+    run(begun, graph=None, resume=True)
+
+
+def test_kinds_of_runs_are_kept_apart(begun: Path, tmp_path: Path) -> None:
+    with pytest.raises(growc.GrowcError, match="is a neuroevolution"):
+        train(None, SHORT, begun, resume=True, device="cpu")
+    with pytest.raises(growc.GrowcError, match="there is a run already"):
+        run(begun)
+    short = replace(SHORT, updates=2)
+    train(net(), short, begun, overwrite=True, device="cpu", tensorboard=False)
+    assert not (begun / "search.toml").exists()
+    assert not list((begun / "models").iterdir())
+    with pytest.raises(growc.GrowcError, match="is no neuroevolution"):
+        run(begun, graph=None, resume=True)
+    run(begun, overwrite=True)
+    assert (begun / "search.toml").exists()
+
+
+# ---- the command
+
+
+def test_the_command(tmp_path: Path, growc: Any) -> None:
+    done = growc("search", "neuroevolution", *ARGUMENTS, "-o", tmp_path / "r")
+    assert done.status == 0, done.err
+    assert "iteration 1: kept 0" in done.out
+    assert "proved (eval, train)" in done.out
+    assert "selected models/" in done.out
+    told = (tmp_path / "r" / "search.toml").read_text()
+    assert "population = 4" in told
+    again = growc("search", "neuroevolution", "-o", tmp_path / "r", "--resume", "--json")
+    assert again.status == 0, again.err
+    assert again.json["selected"] == read(tmp_path / "r", "result.json")["selected"]
+
+
+# ---- the report
+
+
+def test_the_report(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, iterations=1, ensemble=True, head_updates=2))
+    page = report(tmp_path)
+    lineage = read(tmp_path, "lineage.json")
+    assert page.count('class="branch') == len(lineage) == 4
+    assert page.count('class="leaf') == len(read(tmp_path, "scores.csv")) == 6
+    for entry in lineage[1:]:
+        assert f"<code>{entry['pass']}</code>" in page
+        assert f'<td class="number">{entry["params"]:,}</td>' in page
+    assert "Of 3 mutations 3 are proved" in page
+    found = read(tmp_path, "result.json")["ensemble"]
+    assert f"with {found['params']:,} parameters" in page
+    assert "population=4" in page
+
+
+def test_the_report_of_a_search_that_has_not_finished(begun: Path) -> None:
+    page = report(begun)
+    assert "has not finished" in page
+    assert page.count('class="branch') == 1  # the others have not been evaluated yet
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("lineage.json", '"parent": 0', '"parent": 7', "is older than its parent"),
+        ("lineage.json", '"model": 1', '"model": 5', "model 5 is out of order"),
+        ("lineage.json", '"params"', '"parms"', "has no `params`"),
+        ("scores.csv", "accuracy", "acuracy", "has no `accuracy`"),
+        ("search.toml", "keep = 2", "keep 2", "Expected '='"),
+    ],
+)
+def test_the_report_of_damaged_files(begun: Path, file: str, old: str, new: str, said: str) -> None:
+    text = (begun / file).read_text()
+    (begun / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(growc.GrowcError) as caught:
+        report(begun)
+    assert said in str(caught.value)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--keep", "9", "--population", "4"], 2, "--keep cannot be 9: a population of 4"),
+        (["--tau", "1.5"], 2, "--tau cannot be 1.5"),
+        (["--widths", "a"], 2, "give numbers with commas between them"),
+        (["--mutations", "1: r2widr"], 1, "did you mean `r2wider`?"),
+        (["--validation", "0"], 1, "give --validation N"),
+        (["--epochs", "3"], 2, "No such option"),
+    ],
+)
+def test_mistakes_of_the_command(
+    tmp_path: Path, growc: Any, options: list[str], status: int, said: str
+) -> None:
+    done = growc("search", "neuroevolution", "examples/digits.arch", *options, "-o", tmp_path / "r")
+    assert done.status == status
+    assert said in done.err
+    assert not (tmp_path / "r").exists()
