@@ -22,8 +22,8 @@ ONE = {"several_inputs": False, "several_outputs": False}
 
 NET = """net n {
     input x: f32[2, 6, 6]
-    a = x -> conv2d(3) as first -> batch_norm -> relu
-    b = a + (a -> batch_norm -> relu -> dropout(0.5) -> conv2d(3))
+    a = x -> conv2d(3) as first -> batch_norm(eps=0.1) -> relu
+    b = a + (a -> batch_norm(eps=0.1) -> relu -> dropout(0.5) -> conv2d(3))
     output y = b -> max_pool2d(2) -> flatten -> linear(4)
 }"""
 
@@ -148,6 +148,11 @@ def test_only_the_head_is_trained_and_learns_who_is_right():
 
 def test_norms_that_cannot_be_folded_become_constants():
     net = network()
+    graph = ensemble([net], classes=4)
+    assert [n.name for n in graph if n.op.name == "constant"] == [
+        "b.batch_norm.scale",
+        "b.batch_norm.shift",
+    ]
     twin = with_statistics(net, 7)
     graph = ensemble([net, twin], classes=4)
     # The first convolution is both members', and stays one: its norms cannot become part of it.

@@ -98,6 +98,7 @@ def assert_same_predictions(models, merged):
             twin = with_input(model, given.name)
         (wanted,) = outputs(twin)
         scale = float(wanted.abs().max())
+        assert wanted.shape == found.shape
         assert float((wanted - found).abs().max()) <= FLOAT64_TOLERANCE * max(scale, 1e-30)
 
 
@@ -299,6 +300,52 @@ def test_arrays_count_rather_than_names():
     assert_same_predictions([net, other], merged)
 
 
+def test_operands_count_in_order():
+    texts = [
+        "net n { input x: f32[3] a = x -> relu output y = a - x }",
+        "net n { input x: f32[3] a = x -> relu output y = x - a }",
+    ]
+    models = [network(text) for text in texts]
+    for functions in (False, True):
+        merged = merge(models, functions=functions)
+        assert len(set(merged.outputs.values())) == 2
+        assert_same_predictions(models, merged)
+
+
+def test_shapes_tell_tensors_apart():
+    """A repeated channel has the fingerprint of the channel."""
+    texts = [
+        "net n { input x: f32[3, 4, 4] output y = x -> global_avg_pool }",
+        "net n { input x: f32[3, 4, 4] output y = x -> global_avg_pool -> expand([3, 4, 4]) }",
+    ]
+    models = [network(text) for text in texts]
+    assert_same_predictions(models, merge(models))
+
+
+def test_statistics_behind_the_parting_are_each_models_own():
+    """Also where a child that was just made still holds its parent's arrays."""
+    net = network()
+    child = grown(net, "r2deeper{at=a}")
+    assert all(child.weights[k] is net.weights[k] for k in net.parameters())
+    before, after = share_statistics([net, child])
+    norms = [n.name for n in net if isinstance(n.op, BatchNorm)]
+    assert len(norms) == 2
+    for name, common in zip(norms, (True, False), strict=True):
+        for role in ("running_mean", "running_var"):
+            key = f"{name}.{role}"
+            assert (before.weights[key] is after.weights[key]) == common
+            assert np.array_equal(before.weights[key], after.weights[key])
+    # A norm of another tensor with the same parameters is another one.
+    norm = "net n {{ input x: f32[3] output y = {} -> batch_norm as n }}"
+    models = [network(norm.format(x), seed=i) for i, x in enumerate(("x", "relu(x)", "relu(x)"))]
+    for model in models:
+        model.weights["n.weight"] = models[0].weights["n.weight"]
+        model.weights["n.bias"] = models[0].weights["n.bias"]
+    means = [m.weights["n.running_mean"] for m in share_statistics(models)]
+    assert means[0] is not means[1]
+    assert means[1] is means[2] is models[1].weights["n.running_mean"]
+
+
 def test_masks_tell_parameters_apart():
     net = network()
     other = net.copy()
@@ -319,10 +366,11 @@ def test_train_mode_is_left_behind():
         y = attention(x, x, x, heads=2, dropout=0.5) -> linear(6) -> dropout(0.5)
         output z = y -> identity
     }""")
-    merged = merge([net])
-    module, x = growc.to_torch(merged), torch.randn(2, 4, 6)
-    assert torch.equal(module.train()(x), module.eval()(x))
-    assert_same_predictions([net], merged)
+    for functions in (False, True):
+        merged = merge([net], functions=functions)
+        module, x = growc.to_torch(merged), torch.randn(2, 4, 6)
+        assert torch.equal(module.train()(x), module.eval()(x))
+        assert_same_predictions([net], merged)
 
 
 def test_a_model_that_diverged_does_not_stop_the_others():

@@ -44,11 +44,10 @@ def ensemble(graphs: Sequence[Graph], classes: int, hidden: int = 64, seed: int 
             joined.add_input(node.name, node.type)
         else:
             joined.add(node.op, node.operands, node.name, node.shared)
-    scope = joined.fresh("head")
-    at = joined.add(Concat(), members, joined.fresh(f"{scope}.join"))
-    at = joined.add(Linear(hidden), (at,), joined.fresh(f"{scope}.hidden"))
-    at = joined.add(Relu(), (at,), joined.fresh(f"{scope}.relu"))
-    at = joined.add(Linear(classes), (at,), joined.fresh(f"{scope}.{OUTPUT}"))
+    at = joined.add(Concat(), members, joined.fresh("head.join"))
+    at = joined.add(Linear(hidden), (at,), joined.fresh("head.hidden"))
+    at = joined.add(Relu(), (at,), joined.fresh("head.relu"))
+    at = joined.add(Linear(classes), (at,), joined.fresh("head.logits"))
     joined.set_output(OUTPUT, at)
     initialize(joined, seed)
     return joined
