@@ -446,6 +446,19 @@ def begun(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_more_iterations(tmp_path: Path, whole: Path) -> None:
+    """A search that has ended goes on, to what a longer one would have given."""
+    run(tmp_path, replace(FEW, iterations=1))
+    run(tmp_path, graph=None, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+    with pytest.raises(growc.GrowcError, match="--iterations was 2, not 1"):
+        run(tmp_path, replace(FEW, iterations=1), graph=None, resume=True)
+    more = replace(FEW, iterations=3)
+    with pytest.raises(growc.GrowcError, match="--lr was"):
+        run(tmp_path, more, replace(SHORT, lr=0.1), graph=None, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+
+
 def test_resumed_with_other_options(begun: Path) -> None:
     with pytest.raises(growc.GrowcError, match=r"--keep was 2, not 1; --tau was 0\.0, not 0\.5"):
         run(begun, replace(FEW, keep=1, tau=0.5), graph=None, resume=True)

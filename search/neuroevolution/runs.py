@@ -108,11 +108,10 @@ def neuroevolution(
         described = describe(data, normalization)
         content = None
         if resume:
+            require_same_search(where.path, vars(where.stored_search()), evolution)
             start, content = begun(graph, settings, where, described, name)
-            told = where.stored_search() if content is None else content["identity"].get("search")
-            require_same_search(
-                where.path, told if isinstance(told, dict) else vars(told), evolution
-            )
+            if content is not None:  # search.toml may have been edited since
+                require_same_search(where.path, content["identity"].get("search"), evolution)
         else:
             start = beginning_of(graph, settings)
         require_fitting(start, (data,))
@@ -127,8 +126,11 @@ def neuroevolution(
                 where.create_search(
                     start, settings, evolution, normalization, described, curves=curves
                 )
-            elif processes.first and settings != where.stored_settings():
-                where.write_settings(settings)
+            elif processes.first:
+                if evolution != where.stored_search():
+                    where.write_search(evolution)
+                if settings != where.stored_settings():
+                    where.write_settings(settings)
             state = _state(start, content, settings, evolution, where, processes)
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
