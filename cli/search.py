@@ -135,7 +135,7 @@ def ilnas(**params: Any) -> None:
 
     Each expansion is a pipeline of new_node, new_layer and new_connection, proved to keep the
     function, in RUN/growth.json. RUN is as `growc train` makes it; DATA and the other options are
-    those of `growc train`. A search goes on with --resume.
+    those of `growc train`, whose --help says more. A search goes on with --resume.
     """
     check_usage(params, file_needed=False)
     ctx = click.get_current_context()

@@ -30,8 +30,9 @@ def command(**params: Any) -> None:
     """Train a network that classifies images, and grow it on the way.
 
     DATA is `digits` (scikit-learn's, needs no files), `cifar10:DIR`, `cifar100:DIR`, `mnist:DIR`,
-    `fashion_mnist:DIR`, `stl10:DIR`, or `folder:DIR?size=64` with images in DIR/train/CLASS and
-    DIR/val/CLASS.
+    `fashion_mnist:DIR`, `stl10:DIR`, or `folder:DIR` with images in DIR/train/CLASS and
+    DIR/val/CLASS. `?size=32&channels=3` behind it makes images of that size and channels. A network
+    with several inputs and outputs learns a data set with each: 'mnist:DIR + fashion_mnist:DIR'.
 
     At each growth step the passes run and are proved, and the optimizer is carried over. RUN gets
     best.arch, last.arch, best.onnx, metrics.csv, growth.json and what resuming needs: a run that

@@ -54,7 +54,7 @@ LENGTH = (
     click.option("--epochs", type=COUNT, metavar="N", help="How long, in epochs."),
 )
 OPTIONS = (
-    click.option("--data", metavar="DATA", help="digits, or NAME:DIR as above.  [default: digits]"),
+    click.option("--data", metavar="DATA", help="digits, or NAME:DIR.  [default: digits]"),
     click.option("-o", "folder", required=True, metavar="RUN", help="The folder of the run."),
     click.option("--config", metavar="FILE", help="Settings in TOML, as RUN/settings.toml."),
     *LENGTH,

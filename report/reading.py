@@ -59,6 +59,9 @@ class Model:
     validation_accuracy: float
     test_loss: float | None
     test_accuracy: float | None
+    """Of several tasks, the mean."""
+    by_task: dict[str, float]
+    """The test accuracy of each of several tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Outcome:
     seconds: float
     best: Model
     last: Model
+    shared_params: int | None
+    """How many parameters several tasks have in common; None of a single task."""
     ensemble: Ensemble | None = None
     """Of a neuroevolution that was asked for one."""
 
@@ -319,6 +324,7 @@ def _outcome(found: Any) -> Outcome:
         seconds=_number(found, "seconds"),
         best=_model(found["best"]),
         last=_model(found["last"]),
+        shared_params=_whole(found, "shared_params") if "shared_params" in found else None,
         ensemble=_ensemble(found["ensemble"]) if "ensemble" in found else None,
     )
 
@@ -332,6 +338,10 @@ def _ensemble(found: Any) -> Ensemble:
     )
 
 
+TASK = "test_accuracy_"
+"""What the keys of tasks' accuracies begin with."""
+
+
 def _model(found: Any) -> Model:
     tested = "test_accuracy" in found  # not all data has test images
     return Model(
@@ -339,6 +349,9 @@ def _model(found: Any) -> Model:
         validation_accuracy=_number(found, "validation_accuracy"),
         test_loss=_number(found, "test_loss") if tested else None,
         test_accuracy=_number(found, "test_accuracy") if tested else None,
+        by_task={
+            key.removeprefix(TASK): _number(found, key) for key in found if key.startswith(TASK)
+        },
     )
 
 

@@ -109,8 +109,16 @@ def _foot(run: Run) -> Iterator[str]:
 def _result(run: Run) -> Section:
     tiles = tag("dl", *_tiles(run), class_="tiles")
     every = plural(run.settings["evaluate_every"], "update")
+    several = ""
+    if run.outcome is not None and run.outcome.shared_params is not None:
+        several = (
+            "Several tasks are learned at a time: accuracy is their mean, and loss their sum. "
+            f"They share {run.outcome.shared_params:,} of the last model's "
+            f"{run.outcome.params:,} parameters. "
+        )
     note = tag(
         "p",
+        several,
         f"The best model is the one with the highest accuracy on the {_judged(run)} images, on "
         f"which the network is tried every {every}. "
         "Computation counts 2 operations for each multiplication with addition, and the backward "
@@ -168,6 +176,8 @@ def _models(run: Run) -> Markup:
         for line, (_, _, model) in zip(lines, pairs, strict=True):
             assert model is not None
             line += [numbers.percent(model.test_accuracy), numbers.loss(model.test_loss)]
+            line += [numbers.percent(share) for share in model.by_task.values()]
+        headings += [(f"test, {task}", True) for task in outcome.best.by_task]
     return table(headings, lines)
 
 

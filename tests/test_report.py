@@ -97,6 +97,18 @@ def test_result(run: Path) -> None:
     assert "every 15 updates" in result.text
 
 
+def test_several_tasks(tmp_path: Path) -> None:
+    tasks = {"test_accuracy_mnist": 0.975, "test_accuracy_fashion": 0.85}
+    found = {name: {**RESULT[name], **tasks} for name in ("best", "last")}
+    run = write_run(
+        tmp_path / "run", result_json=json.dumps({**RESULT, **found, "shared_params": 672})
+    )
+    result = section(page(run), "result")
+    assert cells(result.one("table"))[0][-2:] == ["97.5 %", "85.0 %"]
+    assert "test, fashion" in result.one("table").text
+    assert "share 672 of the last model's 3,360 parameters" in result.text
+
+
 def test_growth_table(run: Path) -> None:
     assert cells(section(page(run), "growth").one("table")) == [
         [
