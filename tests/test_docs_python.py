@@ -55,10 +55,17 @@ def test_importing_page(root: Path, folder: Path, capsys: pytest.CaptureFixture[
     assert (folder / "student.onnx").exists()
 
 
-def test_neuroevolution_page(root: Path, folder: Path) -> None:
-    (code,) = blocks(root / "docs" / "neuroevolution.md", "python")
+def test_neuroevolution_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
+    page = root / "docs" / "neuroevolution.md"
+    commands = re.findall(r"^    growc (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        done = growc(*shlex.split(command))
+        assert done.status == 0, done.err
+    assert (folder / "evolved.html").exists()
+    (code,) = blocks(page, "python")
     exec(compile(code, "docs/neuroevolution.md", "exec"), {})
-    assert (folder / "out" / "evolved" / "best.onnx").exists()
+    assert len(list((folder / "out" / "evolved" / "models").glob("*.arch"))) == 3
 
 
 def test_training_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
