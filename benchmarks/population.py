@@ -44,6 +44,7 @@ BATCH = 250
 """That of the search, when it evaluates."""
 TRAINING_BATCH = 64
 ROUNDS = 15
+POPULATIONS = 20
 BRANCHES = 4
 """R2R blocks beside the first one in every block of the winner."""
 
@@ -133,6 +134,22 @@ def compared(name: str, models: Sequence[Graph], x: torch.Tensor, **options: boo
     ]
 
 
+def over_populations() -> list[str]:
+    """How much the populations of other seeds have in common: the place of one early mutation
+    decides for many models."""
+    found: dict[str, list[float]] = {"each its own": [], "common ones shared": []}
+    for seed in range(POPULATIONS):
+        rng = np.random.default_rng(seed)
+        own = trained(population(rng), rng)
+        total = sum(model.macs() for model in own)
+        for ratios, models in zip(found.values(), (own, share_statistics(own)), strict=True):
+            ratios.append(merge(models, functions=False).macs() / total)
+    return [
+        f"  statistics {name:<20}{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})"
+        for name, r in found.items()
+    ]
+
+
 def joint_steps(models: Sequence[Graph]) -> list[list[float]]:
     """Seconds of updates in joint training, and of a hand-written loop on separate networks.
 
@@ -212,6 +229,11 @@ def main() -> None:
     lines += compared("trained, statistics each its own", apart, x, functions=False)
     shared = share_statistics(apart)
     lines += compared("trained, common statistics shared", shared, x, functions=False)
+    lines += [
+        "",
+        f"MACs of {POPULATIONS} trained populations, merged against one by one: median (extremes)",
+        *over_populations(),
+    ]
     steps = joint_steps(models)
     low, middle, high = ratio(steps)
     one, all_ = (1e3 * statistics.median(t) for t in steps)
