@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,7 +50,7 @@ OWN = {
     "layers": "layers",
 }
 """The options of the search, and what they are called in a growth schedule."""
-OTHERS = {"expand_every", "freeze", "start_params"}
+OTHERS = {"expand_every", "expand_flat", "freeze", "start_params"}
 FREEZE = 0.2
 SHARED = 0.2
 """With several data sets, the share of parameters that several tasks use (Table 3's first rows)."""
@@ -66,6 +67,12 @@ SHARED = 0.2
 )
 @click.option(
     "--expand-every", type=COUNT, metavar="N", help="Updates between expansions.  [default: epoch]"
+)
+@click.option(
+    "--expand-flat",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="F",
+    help="Expand earlier where the training loss no longer falls by this share of itself.",
 )
 @click.option(
     "--freeze",
@@ -114,7 +121,7 @@ SHARED = 0.2
     metavar="N",
     help="Layers that may be connected with an earlier node of their stage.  [default: 2]",
 )
-@click.option("--layers", type=FROM_0, metavar="N", help="New layers tried.  [default: 1]")
+@click.option("--layers", type=FROM_0, metavar="N", help="New layers tried.  [default: none]")
 @training_options
 def ilnas(**params: Any) -> None:
     """Intra-layer architecture search (ILNAS): single weights, kernels, nodes and layers.
@@ -138,6 +145,8 @@ def ilnas(**params: Any) -> None:
         raise click.UsageError("give --max-params")
     if params["start_params"] is not None and (params["file"] is not None or params["resume"]):
         raise click.UsageError("--start-params is for a search without FILE")
+    if (params["start_params"] or 0) >= own.get("max_params", math.inf):
+        raise click.UsageError("--start-params must be less than --max-params")
     from ..train.machine import settle_in
 
     settle_in()
@@ -185,10 +194,10 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
         raise click.UsageError("the configuration has growth steps; a search finds its own")
     freeze = params["freeze"]
     until: int | None = round(told.updates * (1 - (FREEZE if freeze is None else freeze)))
-    every = told.evaluate_every
+    every, flat = told.evaluate_every, params["expand_flat"]
     if stored is not None:
         own = {**vars(stored.search), **own}
-        every = stored.every
+        every, flat = stored.every, stored.flat if flat is None else flat
         until = stored.until if freeze is None else until
     every = params["expand_every"] or every
     search = _ilnas(own)
@@ -197,7 +206,7 @@ def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) ->
             f"the first expansion would be at {every}, after the architecture is fixed at {until}; "
             "give --expand-every, a smaller --freeze, or more --updates"
         )
-    schedule = Repeated(every, until, search, Span(Source("--grow", ""), 0, 0))
+    schedule = Repeated(every, until, search, Span(Source("--grow", ""), 0, 0), flat)
     return replace(told, grow=str(schedule), scale_lr=False)
 
 

@@ -66,9 +66,9 @@ class Talking(Observer):
         self._say(click.style("".join(name.rjust(width) for name, width in COLUMNS), bold=True))
         self._say("─" * sum(width for _, width in COLUMNS))
         if sys.stderr.isatty():
-            self._start_bar(settings.updates, update)
+            self._start_bar(settings.updates, update, graph.parameter_count())
 
-    def _start_bar(self, updates: int, update: int) -> None:
+    def _start_bar(self, updates: int, update: int, size: int) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -82,12 +82,15 @@ class Talking(Observer):
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[size]} parameters"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
         self._bar.start()
-        self._task = self._bar.add_task("", total=updates, completed=update, loss="…")
+        self._task = self._bar.add_task(
+            "", total=updates, completed=update, loss="…", size=f"{size:,}"
+        )
 
     def updated(self, update: int, loss: float) -> None:
         if self._bar is not None:
@@ -109,6 +112,8 @@ class Talking(Observer):
 
     def grew(self, growth: dict[str, Any]) -> None:
         before, after = growth["params"]
+        if self._bar is not None:
+            self._bar.update(self._task, size=f"{after:,}")
         head = f"{growth['update']:>8,}  {growth['brief']}: "
         idle = "".join(f"\n{'':>10}nothing to do: {why}" for why in growth["nothing"])
         if not growth["at"]:

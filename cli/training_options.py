@@ -270,7 +270,7 @@ def run(
             observer=observer,
             name=params["file"] or "the network",
             data=data,
-            grow_in=_place_of_grow(params),
+            grow_in="the search" if command.startswith("search") else _place_of_grow(params),
         )
 
     carry_out(command, params, begin, observer)

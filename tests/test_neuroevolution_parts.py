@@ -122,6 +122,16 @@ def test_chances_places_and_widths(digits: growc.Graph) -> None:
     }
 
 
+def test_chances_do_not_depend_on_the_number_of_places(digits: growc.Graph) -> None:
+    text = "1: r2wider{at=block1, filters=4}; 1: r2deeper"
+    seen: Counter[str] = Counter()
+    for seed in range(200):
+        found = drawn(digits, text, seed, widths=(0.5, 1.0, 2.0), verify="none")
+        assert isinstance(found, Mutated)
+        seen[found.applied.name] += 1
+    assert 79 <= seen["r2wider"] <= 121  # 100 ± 3 standard deviations
+
+
 def test_what_is_given_is_kept(digits: growc.Graph) -> None:
     for seed in range(6):
         found = drawn(digits, "1: r2deeper{at=block2, filters=6}", seed, verify="none")

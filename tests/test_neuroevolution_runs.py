@@ -21,7 +21,7 @@ import growc
 from growc.ir import files
 from growc.proof import compare_runtimes
 from growc.report import report
-from growc.search.neuroevolution import Evolution, loop, mutation, neuroevolution
+from growc.search.neuroevolution import Evolution, breeding, loop, mutation, neuroevolution
 from growc.search.neuroevolution import selection as selecting
 from growc.search.neuroevolution.ensemble import ensemble, head_parameters
 from growc.search.neuroevolution.head import trained_ensemble
@@ -407,11 +407,11 @@ def test_no_mutation_is_left_in_the_middle(
     """What was trained is kept, in a checkpoint from which resuming says the same."""
 
     def barren_later(graph: growc.Graph, *arguments: Any, **more: Any) -> Any:
-        if len(set(more["taken"])) > len(net().parameters()):
+        if len(set(more.get("taken", ()))) > len(net().parameters()):
             return mutation.Barren((), 0.9)
         return mutation.draw(graph, *arguments, **more)
 
-    monkeypatch.setattr(loop, "draw", barren_later)
+    monkeypatch.setattr(breeding, "draw", barren_later)
     for resume in (False, True):
         with pytest.raises(growc.GrowcError, match="no mutation is left: tau 0 forbids"):
             run(tmp_path, resume=resume, graph=None if resume else net())
@@ -444,6 +444,19 @@ def begun(tmp_path: Path) -> Path:
     with pytest.raises(Interrupted):
         run(tmp_path, observer=Interrupting(14))
     return tmp_path
+
+
+def test_more_iterations(tmp_path: Path, whole: Path) -> None:
+    """A search that has ended goes on, to what a longer one would have given."""
+    run(tmp_path, replace(FEW, iterations=1))
+    run(tmp_path, graph=None, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
+    with pytest.raises(growc.GrowcError, match="--iterations was 2, not 1"):
+        run(tmp_path, replace(FEW, iterations=1), graph=None, resume=True)
+    more = replace(FEW, iterations=3)
+    with pytest.raises(growc.GrowcError, match="--lr was"):
+        run(tmp_path, more, replace(SHORT, lr=0.1), graph=None, resume=True)
+    assert outcome(tmp_path) == outcome(whole)
 
 
 def test_resumed_with_other_options(begun: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import growc
-from growc.search.ilnas import Ilnas, baseline
+from growc.search.ilnas import Ilnas, Task, baseline, joint_baseline
 from growc.train import Settings, train
 from growc.train.observers import Observer
 from growc.train.schedule import Repeated, parse_schedule
@@ -162,6 +162,81 @@ def test_a_search_in_a_schedule_is_read_and_written() -> None:
     assert str(step) == text
     assert list(step.times(5000)) == list(range(500, 4001, 500))
     assert list(step.times(1700)) == [500, 1000, 1500]
+    text = text.replace("500 until", "500 or flat 0.01 until")
+    (flat,) = parse_schedule(text)
+    assert isinstance(flat, Repeated)
+    assert (str(flat), flat.flat, flat.window) == (text, 0.01, 125)
+    falling = [2.0 - i / 250 for i in range(250)]
+    assert not flat.is_flat(falling, 300)
+    assert flat.is_flat([2.0] * 250, 300)
+    assert not flat.is_flat([2.0] * 249, 300)  # too soon after the last expansion
+    assert not flat.is_flat([2.0] * 250, 4001)  # fixed by then
+
+
+def test_an_expansion_comes_early_where_the_loss_no_longer_falls(tmp_path: Path) -> None:
+    """Algorithm 1, line 4: the gradient is near zero, or so many updates are over."""
+    grow = "every 80 or flat 0.02 until 160: ilnas{max_params=2600, nodes=3}"
+    # So small a rate that nothing is learned: after two windows of 20 updates it is asked.
+    still = replace(SHORT, updates=170, evaluate_every=50, lr=1e-7, grow=grow)
+    run(tmp_path / "still", still)
+    assert [g["update"] for g in growths(tmp_path / "still")][:3] == [40, 80, 120]
+    learning = replace(still, lr=0.01)
+    whole = run(tmp_path / "whole", learning)
+    asked = [g["update"] for g in growths(tmp_path / "whole")]
+    assert 80 in asked
+    assert 40 not in asked
+    # Interrupted at any place, it is asked at the same times.
+    for stop in (45, 130):
+        where = tmp_path / str(stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(where, learning, observer=_Stop(stop))
+        again = run(where, learning, resume=True)
+        assert [g["update"] for g in growths(where)] == asked
+        assert again["last"] == whole["last"]
+
+
+class _Stop(Observer):
+    """Interrupts a run after so many updates."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def updated(self, update: int, loss: float) -> None:
+        if update == self.at:
+            raise KeyboardInterrupt
+
+
+def test_one_network_learns_two_tasks_and_exports_as_one_file(tmp_path: Path) -> None:
+    data = "digits + digits?size=12"
+    tasks = [Task("digits_1", (1, 8, 8), 10), Task("digits_2", (1, 12, 12), 10)]
+    grow = "every 10 until 60: ilnas{max_params=4200, shared=0.3}"
+    settings = replace(SHORT, data=data, updates=90, evaluate_every=30, batch_size=32, grow=grow)
+    whole = run(tmp_path / "whole", settings, graph=joint_baseline(tasks, 2400, 0, 0.3))
+    assert whole["shared_params"] / whole["params"] == pytest.approx(0.3, abs=0.05)
+    assert 4000 < whole["params"] <= 4200
+    for name in ("digits_1", "digits_2"):
+        assert whole["last"][f"test_accuracy_{name}"] > 0.3  # chance: 0.1
+    rows = list(csv.DictReader((tmp_path / "whole" / "metrics.csv").read_text().splitlines()))
+    for row in rows:
+        each = [float(row[f"accuracy_digits_{i}"]) for i in (1, 2)]
+        assert float(row["accuracy"]) == pytest.approx(sum(each) / 2)
+    assert {g["proof"] for g in growths(tmp_path / "whole")} == {"proved (eval, train)"}
+    start = joint_baseline(tasks, 2400, 0, 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", settings, graph=start, observer=_Stop(50))
+    again = run(tmp_path / "cut", settings, resume=True, graph=start)
+    assert again["last"] == whole["last"]
+    best = tmp_path / "whole" / "best"
+    verified = growc_("verify", f"{best}.arch", f"{best}.onnx", cwd=tmp_path)
+    assert verified.returncode == 0, verified.stdout
+    shown = growc_("show", f"{best}.arch", cwd=tmp_path)
+    assert "several outputs depend on" in shown.stdout
+
+
+def test_networks_and_data_sets_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(growc.GrowcError, match="has 1 input and 1 output") as caught:
+        run(tmp_path, replace(SHORT, data="digits + digits"))
+    assert "2 of each for 2 data sets" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +244,8 @@ def test_a_search_in_a_schedule_is_read_and_written() -> None:
     [
         ("every 0: ilnas{max_params=5}", "a search is asked every 1 update at least"),
         ("every 9 until 5: ilnas{max_params=5}", "the search is first asked at 9, after 5"),
+        ("every 9 or flat 1: ilnas{max_params=5}", "a share of itself, of less than 1"),
+        ("every 9 or flat .1.: ilnas{max_params=5}", "a share of itself, of less than 1"),
         ("every 5: ilnsa{max_params=5}", "no search is called `ilnsa`"),
         ("every 5: ilnas", "`ilnas` needs the argument `max_params`"),
         ("every 5: ilnas{max_params=5, node=3}", "`ilnas` has no option `node`"),

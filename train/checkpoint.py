@@ -43,6 +43,8 @@ class Progress:
     """The growth steps, as in ``growth.json``."""
     losses: list[float] = field(default_factory=list)
     """The training losses since the last evaluation."""
+    recent: list[float] = field(default_factory=list)
+    """Those since the last growth step, as many as it takes to see that they no longer fall."""
     best: dict[str, Any] | None = None
     """The row of the best evaluation so far."""
 

@@ -54,13 +54,12 @@ class Loop:
         workers: int,
     ) -> None:
         self.state, self.settings, self.data, self.batches = state, settings, data, batches
-        self.schedule: dict[int, tuple[int, GrowthStep | Repeated]] = {
-            update: (i, step)
-            for j, step in enumerate(schedule)
-            for i, update in (
-                enumerate(step.times(settings.updates))
-                if isinstance(step, Repeated)
-                else [(j, step.update)]
+        self.search = next((step for step in schedule if isinstance(step, Repeated)), None)
+        self.schedule: dict[int, GrowthStep | Repeated] = {
+            update: step
+            for step in schedule
+            for update in (
+                step.times(settings.updates) if isinstance(step, Repeated) else [step.update]
             )
         }
         self.folder, self.identity = folder, identity
@@ -97,8 +96,9 @@ class Loop:
                     self._evaluate()
                 if progress.update >= updates:
                     break
-                if progress.update in self.schedule and not self._has_grown():
-                    self._grow(*self.schedule[progress.update])
+                step = self._due_step()
+                if step is not None:
+                    self._grow(step)
                 self._update(*next(train))
                 if self._is_late():
                     self._checkpoint()
@@ -120,6 +120,18 @@ class Loop:
             return False
         said = torch.tensor([late and self.processes.first], device=self.processes.device)
         return bool(self.processes.total(said.to(torch.int64)))
+
+    def _due_step(self) -> GrowthStep | Repeated | None:
+        """The growth step that is to be taken now."""
+        progress, search = self.state.progress, self.search
+        if self._has_grown():
+            return None
+        if progress.update in self.schedule:
+            return self.schedule[progress.update]
+        if search is None or search.flat is None or progress.update % LOOK_EVERY:
+            return None
+        self._look()
+        return search if search.is_flat(progress.recent, progress.update) else None
 
     def _has_grown(self) -> bool:
         growths = self.state.progress.growths
@@ -161,6 +173,9 @@ class Loop:
             if not math.isfinite(loss):
                 raise self._diverged(f"the loss of update {update + 1} is {loss}", update)
             self.state.progress.losses.append(loss)
+            if self.search is not None and self.search.flat is not None:
+                self.state.progress.recent.append(loss)
+                del self.state.progress.recent[: -2 * self.search.window]
             self.observer.updated(update + 1, loss)
 
     def _diverged(self, what: str, update: int) -> GrowcError:
@@ -252,12 +267,13 @@ class Loop:
 
     # ---- growth
 
-    def _grow(self, index: int, step: GrowthStep | Repeated) -> None:
+    def _grow(self, step: GrowthStep | Repeated) -> None:
         self._pause()
         self._require_finite()
         state, progress = self.state, self.state.progress
         self.processes.share_buffers(state.model)
-        start, notes = time.perf_counter(), None
+        start, notes, index = time.perf_counter(), None, len(progress.growths)
+        progress.recent = []
         if isinstance(step, Repeated):
             choice = step.search.choose(self._look_of(index, step))
             step = GrowthStep(progress.update, choice.passes, step.span)
@@ -288,7 +304,7 @@ class Loop:
         return Look(
             graph=graph_of(self.state.model),
             index=index,
-            left=len(step.times(settings.updates)) - index,
+            left=1 + sum(time > update for time in step.times(settings.updates)),
             seed=seed_of(settings.seed, index),
             rate=set_rate(self.state.optimizer, settings, update),
             batches=lambda n: [self._on_device(train.batch(update + i)) for i in range(n)],

@@ -24,11 +24,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..compiler import Compiled, artifacts
+from ..compiler import Compiled, artifacts, run
 from ..compiler.certificates import to_text
 from ..grammar import load
 from ..ir import Graph, GrowcError
 from ..ir.files import write_files
+from ..passes import NothingToDo
+from ..passes.prune_dead import PruneDead
 from .data import Normalization
 from .settings import Settings, WrongSetting
 
@@ -52,6 +54,17 @@ def _lock(file: int) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def without_dead(graph: Graph) -> Graph:
+    """A network that a search grew, proved to be the same, without channels that nothing reads or
+    that are zero; others as they are."""
+    if not graph.weights.masks:
+        return graph
+    try:
+        return run(graph, PruneDead()).graph
+    except NothingToDo:
+        return graph
 
 
 class RunFolder:
@@ -195,9 +208,13 @@ class RunFolder:
         return load(self.path / "start.arch")
 
     def write_model(self, name: str, graph: Graph, *, onnx: bool = False) -> None:
-        """``NAME.arch`` with its weights, and ``NAME.onnx``."""
-        kinds = ("arch", "onnx") if onnx else ("arch",)
-        self.write_all(artifacts.contents(graph, self.path / name, kinds))
+        """``NAME.arch`` with its weights, and ``NAME.onnx``, which has no dead channels.
+
+        Raises :class:`GrowcError` if it cannot be written."""
+        files = artifacts.contents(graph, self.path / name)
+        if onnx:
+            files |= artifacts.contents(without_dead(graph), self.path / name, ("onnx",))
+        self.write_all(files)
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         more = [name for name in rows[0] if name not in COLUMNS]  # those of several tasks, say

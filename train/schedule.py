@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,11 @@ from .searching import SEARCHES, Search
 
 _SPACE = re.compile(r"\s*")
 _AT = re.compile(r"at\s+([0-9_]+)\s*:\s*")
-_EVERY = re.compile(r"every\s+([0-9_]+)\s*(?:until\s+([0-9_]+)\s*)?:\s*")
+_EVERY = re.compile(
+    r"every\s+([0-9_]+)\s*(?:or\s+flat\s+([0-9.]+)\s*)?(?:until\s+([0-9_]+)\s*)?:\s*"
+)
+WINDOW = 20
+"""Of so many updates at least, a mean loss is taken."""
 LONG = 200
 """From how many characters on a pipeline is told by its passes' names alone."""
 _SHAPE = "a growth step is `at UPDATE: PASSES`, as in `at 1500: r2wider{filters=16}, r2deeper`"
@@ -49,12 +54,34 @@ class GrowthStep:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A search that is asked every so many updates, until (and with) one of them."""
+    """A search that is asked every so many updates, until (and with) one of them.
+
+    With ``flat`` it is also asked when the gradient is near zero (ILNAS Algorithm 1, line 4). A
+    gradient is known only with its noise, but to first order an update lowers the loss by its
+    rate times the gradient's square: so that is when the mean training loss of the last
+    ``window`` updates is not lower than that of as many before by the share ``flat``.
+    """
 
     every: int
     until: int | None
     search: Search
     span: Span = field(compare=False)
+    flat: float | None = None
+
+    @property
+    def window(self) -> int:
+        """Two of them go into the time between two expansions."""
+        return max(WINDOW, self.every // 4)
+
+    def is_flat(self, losses: Sequence[float], update: int) -> bool:
+        """Whether the losses since the last expansion no longer fall, and it may be asked."""
+        n = self.window
+        if self.flat is None or len(losses) < 2 * n:
+            return False
+        if self.until is not None and update > self.until:
+            return False
+        before, now = math.fsum(losses[-2 * n : -n]), math.fsum(losses[-n:])
+        return now > (1 - self.flat) * before
 
     @property
     def update(self) -> int:
@@ -67,8 +94,9 @@ class Repeated:
         return range(self.every, last + 1, self.every)
 
     def __str__(self) -> str:
+        flat = "" if self.flat is None else f" or flat {self.flat:g}"
         until = "" if self.until is None else f" until {self.until}"
-        return f"every {self.every}{until}: {self.search}"
+        return f"every {self.every}{flat}{until}: {self.search}"
 
 
 Schedule = tuple[GrowthStep | Repeated, ...]
@@ -77,7 +105,7 @@ Schedule = tuple[GrowthStep | Repeated, ...]
 
 def parse_schedule(text: str, name: str = "--grow") -> Schedule:
     """The steps of a growth schedule, separated by semicolons, in the order of their updates; or
-    ``every 500 until 4000: SEARCH``, alone.
+    ``every 500 or flat 0.01 until 4000: SEARCH``, alone.
 
     Raises :class:`GrowcError` with the place in ``text`` of what is not one.
     """
@@ -111,17 +139,24 @@ def parse_schedule(text: str, name: str = "--grow") -> Schedule:
 
 def _repeated(source: Source, match: re.Match[str]) -> Repeated:
     every = int(match.group(1))
-    until = int(match.group(2)) if match.group(2) else None
+    until = int(match.group(3)) if match.group(3) else None
+    try:
+        flat = float(match.group(2)) if match.group(2) else None
+    except ValueError:
+        flat = math.nan
+    if flat is not None and not 0 <= flat < 1:
+        what = "a loss falls by a share of itself, of less than 1"
+        raise _mistake(source, match.start(2), what, "as in `every 500 or flat 0.01: …`")
     if not every:
         raise _mistake(source, match.start(1), "a search is asked every 1 update at least", None)
     if until is not None and until < every:
         raise _mistake(
-            source, match.start(2), f"the search is first asked at {every}, after {until}", None
+            source, match.start(3), f"the search is first asked at {every}, after {until}", None
         )
     search, end = parse_one(source, match.end(), SEARCHES, "search")
     if end < len(source.text):
         raise _mistake(source, end, "a search stands alone: nothing can follow it", None)
-    return Repeated(every, until, search, Span(source, match.start(), end))
+    return Repeated(every, until, search, Span(source, match.start(), end), flat)
 
 
 def seed_of(seed: int, index: int) -> int:

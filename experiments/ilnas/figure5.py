@@ -19,7 +19,8 @@ SGD with momentum 0.9, rate 0.05 falling by a cosine, weight decay 5e-4, batches
 flips. Accuracy of the last model on held-out training images (5,000, which nothing is chosen by)
 and on the test images.
 
-Writes ``results/ilnas_figure5_DATA.csv``, a row for each run, and a table and a picture beside it.
+Writes ``results/ilnas_figure5_DATA.csv``, a row for each run, another with the curves, a table and
+a picture beside it.
 A run that is in the file is not run again, and one that was cut off goes on where it was.
 """
 
@@ -40,6 +41,9 @@ from benchmarks.common import circumstances
 from growc.search.ilnas import Ilnas, baseline
 from growc.train import Settings, train
 from growc.train.data import DataSet, open_data
+from growc.train.data.opening import parse
+
+from .drawing import draw
 
 HERE = Path(__file__).resolve().parent.parent
 RESULTS, UNFINISHED = HERE / "results", HERE / "unfinished"
@@ -74,9 +78,7 @@ def recipe(spec: str, seed: int, arm: str, epochs: float, params: int, data: Dat
     if arm == "fixed":
         return settings
     select = "random" if arm == "random" else "gradient"
-    # No new layers, as in the paper ("we do not search at the level of layers"): as they are
-    # computed densely, three of them made the network four times as dear.
-    search = Ilnas(max_params=params, select=select, batches=4, layers=0)
+    search = Ilnas(max_params=params, select=select, batches=4)
     every = max(1, round(epoch * epochs / EPOCHS / EXPANSIONS_AN_EPOCH[arm]))
     until = round(updates * (1 - FROZEN))
     return replace(settings, grow=f"every {every} until {until}: {search}", scale_lr=False)
@@ -127,10 +129,10 @@ def append(file: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> 
 
 def table(file: Path, spec: str, epochs: float, params: int, ran_at: str | None) -> None:
     """The table beside the CSV."""
-    rows = read(file)
+    rows, parsed = read(file), parse(spec)
     lines = [
-        f"ILNAS figure 5 on {spec.partition(':')[0]}: at most {params:,} parameters, {epochs:g} "
-        f"epochs of batches of {BATCH}",
+        f"ILNAS figure 5 on {parsed.name}{parsed.options}: at most {params:,} parameters, "
+        f"{epochs:g} epochs of batches of {BATCH}",
         f"accuracy of the last model on {HELD_OUT:,} held-out training images, and on the test "
         "images",
         "",
@@ -187,7 +189,10 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     epochs = EPOCHS * given.scale
-    name = f"ilnas_figure5_{given.data.partition(':')[0]}"
+    parsed = parse(given.data)
+    name = f"ilnas_figure5_{parsed.name}"
+    if parsed.size:
+        name += f"_{parsed.size}x{parsed.size}"
     if (given.scale, given.params) != (1.0, 50_000):
         name += f"_{given.params}_scale{given.scale:g}"
     file, curves = RESULTS / f"{name}.csv", RESULTS / f"{name}_curves.csv"
@@ -205,6 +210,7 @@ def main() -> None:
             append(file, COLUMNS, [row])
             print(f"seed {seed}, {arm}: {row['held_out']:.4f}", flush=True)
     table(file, given.data, epochs, given.params, given.ran_at)
+    draw(read(curves), file)
     print(file.with_suffix(".txt").read_text())
 
 

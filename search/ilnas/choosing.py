@@ -156,8 +156,9 @@ def best_of_parts(
     rooms: Rooms,
     among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """The units of highest score for each part alone, within its room. Where a part has too few
-    candidates, the others may have what is left of ``limit``."""
+    """The units of highest score for each part alone, within its room. Where one output's part has
+    too few candidates, those of others may have what is left of ``limit``; what is shared does not
+    get more than its room."""
     parts = [field.part for field in scaffold.fields]
     allowed = np.ones(len(score), bool) if among is None else among
 
@@ -170,7 +171,7 @@ def best_of_parts(
     for own, room in rooms.own.items():
         taken |= best(scaffold, units, score, room, of(own.__eq__))
     left = limit - price_of(scaffold, units, taken)
-    taken |= best(scaffold, units, score, left, allowed & ~taken)
+    taken |= best(scaffold, units, score, left, of(lambda part: len(part) == 1) & ~taken)
     return taken
 
 

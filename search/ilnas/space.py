@@ -39,8 +39,9 @@ class Space:
     sources: int = 2
     """Layers, drawn at random, each of which may be connected with one more earlier node of its
     stage. That is a layer more each time, which is computed densely however little is chosen."""
-    layers: int = 1
-    """New layers behind ReLUs."""
+    layers: int = 0
+    """New layers behind ReLUs. None unless asked for, as in the paper's experiments (section 3.4):
+    each is computed densely, however few of its connections are chosen."""
     kernel: int = 3
     """Window of new convolutions."""
     max_candidates: int = 20_000_000

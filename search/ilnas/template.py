@@ -5,6 +5,7 @@ Stages of convolutions that keep the size, a reduction after each, then linear l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from ...ir import Graph, GrowcError, initialize
 from ...ir.ops import Conv
 from ...ir.weights import generator
 
-STAGES = 3
+LAST_STAGE = 8
+"""About how many pixels wide the images of the last stage are."""
+FEWEST_STAGES = 3
 CONVS = (1, 2)
 """Of how many convolutions a stage is, from and to."""
 VARIATION = (0.75, 1.25)
@@ -55,11 +58,11 @@ def baseline(
     ``parameters`` parameters and no more.
 
     Layers have random widths, and in their convolutions random kernels are missing, unless
-    ``dense``. Raises :class:`GrowcError` where the smallest such network is larger, or images are
-    too small for three reductions.
+    ``dense``. Of images of 28x28 or 32x32 there are three stages, of larger ones more. Raises
+    :class:`GrowcError` where the smallest such network is larger, or images are too small for three
+    reductions.
     """
-    _require_large(shape)
-    drawn = _draw(seed, dense)
+    drawn = _draw(seed, dense, stages_of(shape))
 
     def made(base: int) -> Graph:
         graph = _network(shape, classes, drawn.widths(base))
@@ -79,8 +82,7 @@ def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: fl
 
     Raises :class:`GrowcError` as :func:`baseline`, and for images with different channels.
     """
-    for task in tasks:
-        _require_large(task.shape)
+    stages = min(stages_of(task.shape) for task in tasks)
     channels = sorted({task.shape[0] for task in tasks})
     if len(channels) > 1:
         raise GrowcError(
@@ -88,7 +90,7 @@ def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: fl
             f"{' and '.join(map(str, channels))}",
             help="`?channels=3` behind a data set gives grey images three",
         )
-    drawn = _draw(seed, False)
+    drawn = _draw(seed, False, stages)
 
     def made(base: int) -> Graph:
         graph = _joint_network(tasks, drawn.widths(base))
@@ -98,12 +100,18 @@ def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: fl
     return _of_size(made, parameters, seed)
 
 
-def _require_large(shape: tuple[int, ...]) -> None:
-    if len(shape) != 3 or min(shape[1:]) < 2**STAGES:
+def stages_of(shape: tuple[int, ...]) -> int:
+    """How many stages a network has for such images.
+
+    Raises :class:`GrowcError` for too small ones.
+    """
+    if len(shape) != 3 or min(shape[1:]) < 2**FEWEST_STAGES:
         raise GrowcError(
-            f"the template halves images {STAGES} times, and these are {'x'.join(map(str, shape))}",
-            help=f"give a network, or images of {2**STAGES}x{2**STAGES} at least",
+            f"the template halves images {FEWEST_STAGES} times, and these are "
+            f"{'x'.join(map(str, shape))}",
+            help=f"give a network, or images of {2**FEWEST_STAGES}x{2**FEWEST_STAGES} at least",
         )
+    return max(FEWEST_STAGES, 1 + round(math.log2(min(shape[1:]) / LAST_STAGE)))
 
 
 def _of_size(made: Callable[[int], Graph], parameters: int, seed: int) -> Graph:
@@ -127,10 +135,10 @@ def _of_size(made: Callable[[int], Graph], parameters: int, seed: int) -> Graph:
     return found
 
 
-def _draw(seed: int, dense: bool) -> _Drawn:
+def _draw(seed: int, dense: bool, count: int) -> _Drawn:
     rng = generator(seed, "template")
     stages = []
-    for i in range(STAGES):
+    for i in range(count):
         layers = []
         for _ in range(int(rng.integers(CONVS[0], CONVS[1] + 1))):
             width, density = rng.uniform(*VARIATION) * 2**i, rng.uniform(*DENSITY)

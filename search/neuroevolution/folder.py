@@ -53,6 +53,10 @@ class SearchFolder(RunFolder):
         write_files({self.path / SEARCH: evolution.as_toml().encode()}, overwrite=True)
         self.create(graph, settings, [normalization], data, curves=curves)
 
+    def write_search(self, evolution: Evolution) -> None:
+        """That of a search that goes on for longer than it was told."""
+        self.write(SEARCH, evolution.as_toml())
+
     def stored_search(self) -> Evolution:
         """Raises :class:`GrowcError` if it was damaged."""
         return Evolution.from_toml(self.path / SEARCH)

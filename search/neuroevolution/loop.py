@@ -11,32 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...backends import graph_of
 from ...ir import Graph, GrowcError
 from ...train.data import Batches, DataSet
 from ...train.data.joint import Joint, JointBatches
-from ...train.data.seeding import generator
-from ...train.growth_steps import checked, drops
 from ...train.loop import CHECKPOINT_SECONDS, LOOK_EVERY
 from ...train.observers import Observer
-from ...train.optimization import autocast, loss_of, set_rate
+from ...train.optimization import set_rate
 from ...train.prefetching import in_order
 from ...train.processes import Processes
-from ...train.schedule import seed_of
 from ...train.settings import Settings
 from ...train.sharing import distinct_parameters, sharing_graphs
-from ...train.stepping import deterministic, seed_dropout, to_device, train_step
+from ...train.stepping import deterministic
+from .breeding import fill
 from .checkpoint import State, to_bytes
 from .evaluation import Predict, Scores, at_once, evaluate
 from .exporting import fused, fusible
 from .folder import SearchFolder
-from .mutation import Barren, draw
+from .joint import JointTraining
 from .population import Member
 from .selection import select
 from .settings import Evolution
-
-PICK, MUTATE = 64, 65
-"""What random numbers are for, beside the purposes of ``growc.train.data.seeding``."""
 
 
 class Loop:
@@ -60,12 +54,9 @@ class Loop:
         self.data, self.train, self.batches = data, train, batches
         self.folder, self.identity = folder, identity
         self.processes, self.observer, self.workers = processes, observer, workers
-        self.mutations = evolution.parsed_mutations()
-        self.loss_of = loss_of(settings)
-        self.autocast = autocast(settings, processes.device)
+        self.training = JointTraining(state.population, state.scaler, settings, processes)
         self._unseen: list[Tensor] = []
         self._since = self._written = time.perf_counter()
-        self._costs: dict[int, tuple[float, bool]] = {}
         self._last: tuple[int, Scores] | None = None
 
     @property
@@ -119,41 +110,14 @@ class Loop:
     # ---- joint training (algorithm 4)
 
     def _update(self, batch: Joint) -> None:
-        """A step of one model, picked at random: it moves what the model has, and nothing else."""
-        progress, settings = self.state.progress, self.settings
-        random = generator(settings.seed, PICK, progress.update)
-        member = self.members[int(random.integers(len(self.members)))]
-        flops, draws = self._cost(member)
-        if draws:
-            seed_dropout(settings.seed, progress.update, self.processes.rank)
-        set_rate(member.optimizer, settings, progress.update)
-        loss = train_step(
-            member.module,
-            member.optimizer,
-            self.state.scaler,
-            to_device(batch, self.processes.device),
-            self.loss_of,
-            self.autocast,
-            clip=settings.clip,
-            backward_done=lambda: self.processes.average_gradients(member.module.parameters()),
-        )
-        # No gradient stays: the sum of those of all models would be as large as they are.
-        member.optimizer.zero_grad()
-        member.updates += 1
+        progress = self.state.progress
+        loss, flops = self.training.step(progress.update, batch)
         progress.update += 1
         progress.flops += flops
         self._unseen.append(loss)
         alone_on_cpu = self.processes.device.type == "cpu" and self.processes.ranks == 1
         if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
             self._look()
-
-    def _cost(self, member: Member) -> tuple[float, bool]:
-        """The operations of an update of a model, and whether it has dropout."""
-        if member.number not in self._costs:
-            graph = graph_of(member.module)
-            flops = 3.0 * 2 * graph.macs() * self.settings.batch_size
-            self._costs[member.number] = flops, drops(graph)
-        return self._costs[member.number]
 
     def _look(self) -> None:
         """Look at the losses that were not looked at yet."""
@@ -195,9 +159,8 @@ class Loop:
         """How well models classify the validation images (or those to ``test`` with)."""
         for model in models:
             self.processes.share_buffers(model)
-        return evaluate(
-            models, self.batches[part], self.loss_of, self.processes, self.autocast, predict
-        )
+        loss_of, mixed = self.training.loss_of, self.training.autocast
+        return evaluate(models, self.batches[part], loss_of, self.processes, mixed, predict)
 
     def _measured(self) -> Scores:
         """How well all models do now."""
@@ -316,10 +279,11 @@ class Loop:
         self._since = time.perf_counter()
         progress, history = self.state.progress, self.state.history
         kept = self._selected()
+        self._last = None  # other models are measured next
         history.generation += 1
         self._write_last_of([m for m in self.members if m not in kept])
         self.state.population.keep(kept)
-        born = self._mutate()
+        born = fill(self.state.population, history, self.evolution, self.settings, self.processes)
         progress.seconds += time.perf_counter() - self._since
         if self.processes.first:
             self._write_models(self.members[len(kept) :])
@@ -337,88 +301,9 @@ class Loop:
     def _write_last_of(self, dying: Sequence[Member]) -> None:
         for member in dying:
             self.state.history.lineage[member.number]["died"] = self.state.history.generation
-            self._costs.pop(member.number, None)
         if self.processes.first:
             self._write_models(dying)
 
     def _write_models(self, members: Sequence[Member]) -> None:
         graphs = sharing_graphs(m.module for m in members)
         self.folder.write_models({m.number: g for m, g in zip(members, graphs, strict=True)})
-
-    def _mutate(self) -> list[dict[str, Any]]:
-        """Algorithm 3: children of models picked at random, children included; their lineage."""
-        population, history, told = self.state.population, self.state.history, self.evolution
-        born: list[dict[str, Any]] = []
-        barren: dict[int, Barren] = {}
-        while len(population) < told.population:
-            number = len(history.lineage)
-            random = generator(self.settings.seed, MUTATE, number)
-            parents = [m for m in self.members if m.number not in barren]
-            if not parents:
-                raise no_mutation(list(barren.values()), told)
-            parent = parents[int(random.integers(len(parents)))]
-            (graph,) = sharing_graphs([parent.module])
-            drawn = draw(
-                graph,
-                self.mutations,
-                told.widths,
-                told.tau,
-                random,
-                seed=seed_of(self.settings.seed, number),
-                verify=self.settings.verify,
-                taken=population.names(),
-            )
-            if isinstance(drawn, Barren):
-                barren[parent.number] = drawn
-                continue
-            child = population.bear(
-                parent,
-                drawn,
-                number,
-                self.processes.device,
-                scale_lr=told.scale_lr,
-                scale_weight_decay=told.scale_weight_decay,
-            )
-            self.processes.require_same(child.module, f"after the birth of model {number}")
-            entry = birth(number, drawn.graph)
-            entry |= {
-                "parent": parent.number,
-                "born": history.generation,
-                "pass": str(drawn.applied),
-                "seed": seed_of(self.settings.seed, number),
-                "proof": checked(drawn.compiled),
-            }
-            history.lineage.append(entry)
-            born.append(entry)
-        return born
-
-
-def birth(number: int, graph: Graph) -> dict[str, Any]:
-    """The entry of ``lineage.json`` of a model, as it is without parents."""
-    return {
-        "model": number,
-        "parent": None,
-        "born": 0,
-        "died": None,
-        "pass": None,
-        "seed": None,
-        "params": graph.parameter_count(),
-        "macs": graph.macs(),
-        "proof": None,
-    }
-
-
-def no_mutation(barren: Sequence[Barren], told: Evolution) -> GrowcError:
-    """The mistake when no model has a mutation that applies and that τ allows."""
-    ratios = [b.ratio for b in barren if b.ratio is not None]
-    if ratios:
-        return GrowcError(
-            f"no mutation is left: tau {told.tau:g} forbids all that apply, whose |θ_h| / |θ_m(h)| "
-            f"is {max(ratios):.4f} at most",
-            help="lower --tau, or give --mutations or --widths that add fewer parameters",
-        )
-    reasons = list(dict.fromkeys(r for b in barren for r in b.reasons))
-    return GrowcError(
-        f"no mutation is left that applies to a model: {'; '.join(reasons[:4])}",
-        help="R2R mutations need residual blocks; give --mutations that fit the network",
-    )

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...backends import graph_of, to_torch
-from ...grammar import load
 from ...ir import Graph, GrowcError
-from ...train.checkpoint import Progress, on_device, scaler_of
+from ...train.checkpoint import Progress, scaler_of
 from ...train.data import Batches, DataSet
 from ...train.data.joint import JointBatches
 from ...train.data.opening import absolute
-from ...train.data.seeding import generator
 from ...train.identity import (
     circumstances_of,
     describe,
@@ -25,7 +21,6 @@ from ...train.identity import (
 )
 from ...train.observers import Beginning, Observer, Several, TensorBoard
 from ...train.optimization import optimizer_of
-from ...train.prefetching import in_order
 from ...train.processes import Processes, joined
 from ...train.runs import (
     EVALUATION_BATCH,
@@ -36,17 +31,14 @@ from ...train.runs import (
     require_variance,
     sets_of,
 )
-from ...train.schedule import seed_of
 from ...train.settings import Settings
-from ...train.sharing import sharing_graphs, sharing_modules
-from ...train.stepping import deterministic
+from ...train.sharing import sharing_modules
 from . import checkpoint
+from .breeding import entry_of, require_mutation
 from .checkpoint import History, State
-from .exporting import fused
+from .ending import ended
 from .folder import SearchFolder
-from .head import flops_of, trained_ensemble
-from .loop import MUTATE, Loop, birth, no_mutation
-from .mutation import Barren, draw
+from .loop import Loop
 from .population import Member, Population
 from .settings import Evolution, require_same_search
 
@@ -116,16 +108,15 @@ def neuroevolution(
         described = describe(data, normalization)
         content = None
         if resume:
+            require_same_search(where.path, vars(where.stored_search()), evolution)
             start, content = begun(graph, settings, where, described, name)
-            told = where.stored_search() if content is None else content["identity"].get("search")
-            require_same_search(
-                where.path, told if isinstance(told, dict) else vars(told), evolution
-            )
+            if content is not None:  # search.toml may have been edited since
+                require_same_search(where.path, content["identity"].get("search"), evolution)
         else:
             start = beginning_of(graph, settings)
         require_fitting(start, (data,))
         require_variance((start,), settings, processes)
-        _require_mutation(start, settings, evolution)
+        require_mutation(start, settings, evolution)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
             curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
@@ -135,8 +126,11 @@ def neuroevolution(
                 where.create_search(
                     start, settings, evolution, normalization, described, curves=curves
                 )
-            elif processes.first and settings != where.stored_settings():
-                where.write_settings(settings)
+            elif processes.first:
+                if evolution != where.stored_search():
+                    where.write_search(evolution)
+                if settings != where.stored_settings():
+                    where.write_settings(settings)
             state = _state(start, content, settings, evolution, where, processes)
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
@@ -164,7 +158,7 @@ def neuroevolution(
                 watching.began(
                     Beginning(settings, (data,), start, (), state.progress.update, changed)
                 )
-                return _ended(loop, loop.run())
+                return ended(loop, loop.run())
             finally:
                 watching.close()
 
@@ -195,21 +189,6 @@ def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[st
     return batches
 
 
-def _require_mutation(start: Graph, settings: Settings, evolution: Evolution) -> None:
-    """Raise :class:`GrowcError` now, rather than after hours, if the first network has none."""
-    drawn = draw(
-        start,
-        evolution.parsed_mutations(),
-        evolution.widths,
-        evolution.tau,
-        generator(settings.seed, MUTATE, 0),
-        seed=seed_of(settings.seed, 0),
-        verify="none",
-    )
-    if evolution.population > 1 and isinstance(drawn, Barren):
-        raise no_mutation([drawn], evolution)
-
-
 def _watching(
     observer: Observer | None, where: SearchFolder, processes: Processes, curves: bool
 ) -> Observer:
@@ -236,94 +215,5 @@ def _state(
     optimizer = optimizer_of(settings, [list(module.parameters())])
     member = Member(0, module, optimizer)
     population = Population(evolution.moments, evolution.statistics, [member])
-    history = History(lineage=[birth(0, start)])
+    history = History(lineage=[entry_of(0, start)])
     return State(population, scaler_of(settings, processes.device), Progress(), history)
-
-
-def _ended(loop: Loop, selected: list[Member]) -> dict[str, Any]:
-    """The end of a search: all models are written, those selected and the best one tested."""
-    state, folder, processes = loop.state, loop.folder, loop.processes
-    progress, best_row = state.progress, state.progress.best
-    assert best_row is not None
-    for member in loop.members:
-        processes.require_same(member.module, "at the end")
-    graphs = dict(zip((m.number for m in loop.members), state.population.graphs(), strict=True))
-    if processes.first:
-        folder.write_models(graphs)
-    processes.wait()  # the first process may still be writing the best model
-    best_graph = load(folder.path / "best.arch")
-    best = on_device(to_torch(best_graph), processes.device)
-    last_row = progress.rows[-1]
-    last = next(m for m in loop.members if m.number == last_row["model"])
-    _, fusing = fused(best_graph, loop.settings.verify)
-    result: dict[str, Any] = {
-        "updates": progress.update,
-        "params": graphs[last.number].parameter_count(),
-        "flops": progress.flops,
-        "seconds": round(progress.seconds, 3),
-        "models": len(state.history.lineage),
-        "best_onnx": fusing,
-    }
-    for word, row in (("best", best_row), ("last", last_row)):
-        result[word] = {
-            "update": row["update"],
-            "model": row["model"],
-            "params": row["params"],
-            "validation_accuracy": row["accuracy"],
-        }
-    chosen = [m.module for m in selected]
-    judged = loop.measure(chosen)
-    result["selected"] = [
-        {
-            "model": m.number,
-            "params": graphs[m.number].parameter_count(),
-            "validation_accuracy": accuracy,
-        }
-        for m, accuracy in zip(selected, judged.accuracies, strict=True)
-    ]
-    if len(loop.data.test):
-        tested = loop.measure([best, last.module, *chosen], "test")
-        entries = [result["best"], result["last"], *result["selected"]]
-        for entry, loss, accuracy in zip(entries, tested.losses, tested.accuracies, strict=True):
-            entry |= {"test_loss": loss, "test_accuracy": accuracy}
-    if loop.evolution.ensemble:
-        result["ensemble"] = _ensemble(loop, selected)
-    if processes.first:
-        folder.write_result(result)
-        loop.observer.ended(result)
-    processes.wait()  # none leaves while another still listens to it
-    return result
-
-
-def _ensemble(loop: Loop, selected: list[Member]) -> dict[str, Any]:
-    """The hierarchical ensemble of the models selected, in ``ensemble.arch`` and ``.onnx``."""
-    told, settings, processes = loop.evolution, loop.settings, loop.processes
-    updates = told.head_updates or told.updates
-    start = time.perf_counter()
-    first = loop.state.progress.update
-    train = in_order(loop.train, first, first + updates, loop.workers)
-    with deterministic(), closing(train):
-        module = trained_ensemble(
-            sharing_graphs(m.module for m in selected),
-            len(loop.data.classes),
-            settings,
-            train,
-            processes,
-        )
-    spent = time.perf_counter() - start
-    graph = graph_of(module)
-    judged = loop.measure([module])
-    result = {
-        "models": [m.number for m in selected],
-        "params": graph.parameter_count(),
-        "head_updates": updates,
-        "flops": flops_of(graph, updates * settings.batch_size),
-        "seconds": round(spent, 3),
-        "validation_accuracy": judged.accuracies[0],
-    }
-    if len(loop.data.test):
-        tested = loop.measure([module], "test")
-        result |= {"test_loss": tested.losses[0], "test_accuracy": tested.accuracies[0]}
-    if processes.first:
-        loop.folder.write_model("ensemble", graph, onnx=True)
-    return result

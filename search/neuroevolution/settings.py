@@ -151,11 +151,14 @@ RESTORE = "restore the file; a search is told by its options only, when it is be
 
 
 def require_same_search(path: Path, stored: Any, given: Evolution) -> None:
-    """Raise :class:`GrowcError` naming every option that a search was begun with another value of.
+    """Raise :class:`GrowcError` naming every option that a search was begun with another value of;
+    but there may be more iterations.
 
     ``stored`` is what :func:`vars` gave of it.
     """
     before: dict[str, Any] = stored if isinstance(stored, dict) else {}
+    if isinstance(before.get("iterations"), int) and before["iterations"] <= given.iterations:
+        before = before | {"iterations": given.iterations}
     changed = [
         f"--{name.replace('_', '-')} was {before.get(name)}, not {value}"
         for name, value in vars(given).items()

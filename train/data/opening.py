@@ -120,8 +120,7 @@ def open_all(text: str, *, validation: int | None = None, seed: int = 0) -> tupl
 
 def separate(text: str) -> list[str]:
     """The texts of single data sets in one of several. Paths may have a plus sign, too."""
-    known = "|".join(("digits", *IN_FOLDERS, "folder"))
-    return re.split(rf" \+ (?=(?:{known})(?:[:? ]|$))", text)
+    return re.split(r" \+ (?=\w+(?:[:?]| \+ |$))", text)
 
 
 def absolute(text: str) -> str:

@@ -1,0 +1,124 @@
+"""mutate (R2R algorithm 3): the children that fill up a population, and their lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...ir import Graph, GrowcError
+from ...train.data.seeding import generator
+from ...train.growth_steps import checked
+from ...train.processes import Processes
+from ...train.schedule import seed_of
+from ...train.settings import Settings
+from ...train.sharing import sharing_graphs
+from .checkpoint import History
+from .mutation import Barren, draw
+from .population import Population
+from .settings import Evolution
+
+MUTATE = 65
+"""What random numbers are for, beside the purposes of ``growc.train.data.seeding``."""
+
+
+def fill(
+    population: Population,
+    history: History,
+    told: Evolution,
+    settings: Settings,
+    processes: Processes,
+) -> list[dict[str, Any]]:
+    """Let models picked at random have children, and children of these, until there are M; their
+    entries in the lineage.
+
+    What a child is depends on its number and its parents alone. Raises :class:`GrowcError` if there
+    are not M yet, and no model has a mutation.
+    """
+    born: list[dict[str, Any]] = []
+    barren: dict[int, Barren] = {}
+    while len(population) < told.population:
+        number = len(history.lineage)
+        random = generator(settings.seed, MUTATE, number)
+        parents = [m for m in population.members if m.number not in barren]
+        if not parents:
+            raise no_mutation(list(barren.values()), told)
+        parent = parents[int(random.integers(len(parents)))]
+        (graph,) = sharing_graphs([parent.module])
+        drawn = draw(
+            graph,
+            told.parsed_mutations(),
+            told.widths,
+            told.tau,
+            random,
+            seed=seed_of(settings.seed, number),
+            verify=settings.verify,
+            taken=population.names(),
+        )
+        if isinstance(drawn, Barren):
+            barren[parent.number] = drawn
+            continue
+        child = population.bear(
+            parent,
+            drawn,
+            number,
+            processes.device,
+            scale_lr=told.scale_lr,
+            scale_weight_decay=told.scale_weight_decay,
+        )
+        processes.require_same(child.module, f"after the birth of model {number}")
+        entry = entry_of(number, drawn.graph) | {
+            "parent": parent.number,
+            "born": history.generation,
+            "pass": str(drawn.applied),
+            "seed": seed_of(settings.seed, number),
+            "proof": checked(drawn.compiled),
+        }
+        history.lineage.append(entry)
+        born.append(entry)
+    return born
+
+
+def entry_of(number: int, graph: Graph) -> dict[str, Any]:
+    """The entry of ``lineage.json`` of a model, as it is without parents."""
+    return {
+        "model": number,
+        "parent": None,
+        "born": 0,
+        "died": None,
+        "pass": None,
+        "seed": None,
+        "params": graph.parameter_count(),
+        "macs": graph.macs(),
+        "proof": None,
+    }
+
+
+def require_mutation(start: Graph, settings: Settings, told: Evolution) -> None:
+    """Raise :class:`GrowcError` now, rather than after hours, if the first network has none."""
+    drawn = draw(
+        start,
+        told.parsed_mutations(),
+        told.widths,
+        told.tau,
+        generator(settings.seed, MUTATE, 0),
+        seed=seed_of(settings.seed, 0),
+        verify="none",
+    )
+    if told.population > 1 and isinstance(drawn, Barren):
+        raise no_mutation([drawn], told)
+
+
+def no_mutation(barren: Sequence[Barren], told: Evolution) -> GrowcError:
+    """The mistake when no model has a mutation that applies and that τ allows."""
+    ratios = [b.ratio for b in barren if b.ratio is not None]
+    if ratios:
+        return GrowcError(
+            f"no mutation is left: tau {told.tau:g} forbids all that apply, whose |θ_h| / |θ_m(h)| "
+            f"is {max(ratios):.4f} at most",
+            help="lower --tau, or give --mutations or --widths that add fewer parameters",
+        )
+    reasons = list(dict.fromkeys(r for b in barren for r in b.reasons))
+    return GrowcError(
+        f"no mutation is left that applies to a model: {'; '.join(reasons[:4])}",
+        help="R2R mutations need residual blocks; give --mutations that fit the network",
+    )
