@@ -85,6 +85,11 @@ def trained(models: Sequence[Graph], rng: np.random.Generator) -> list[Graph]:
     return twins
 
 
+def images(count: int) -> torch.Tensor:
+    """Random ones, which lie in memory as the batches of a run do."""
+    return torch.randn(count, 3, 32, 32).to(memory_format=torch.channels_last)
+
+
 def memory(models: Sequence[Graph]) -> tuple[int, int]:
     """Bytes of the distinct arrays, running statistics included, and of all as separate nets."""
     arrays = [m.weights[key] for m in models for key in m.parameters()]
@@ -158,7 +163,7 @@ def joint_steps(models: Sequence[Graph]) -> list[list[float]]:
     """
     settings = Settings(batch_size=TRAINING_BATCH)
     loss, cpu = loss_of(settings), torch.device("cpu")
-    images = torch.randn(TRAINING_BATCH, 3, 32, 32)
+    x = images(TRAINING_BATCH)
     labels = torch.randint(0, 10, (TRAINING_BATCH,))
     joint = Population("shared")
     for number, module in enumerate(sharing_modules(models)):
@@ -171,7 +176,7 @@ def joint_steps(models: Sequence[Graph]) -> list[list[float]]:
     def together() -> None:
         member = next(members)
         set_rate(member.optimizer, settings, 0)
-        batch = to_device(((images,), (labels,)), cpu)
+        batch = to_device(((x,), (labels,)), cpu)
         parts = scaler_of(settings, cpu), batch, loss, autocast(settings, cpu)
         train_step(member.module, member.optimizer, *parts)
         member.optimizer.zero_grad()
@@ -185,7 +190,7 @@ def joint_steps(models: Sequence[Graph]) -> list[list[float]]:
     def alone() -> None:
         module, optimizer = next(nets)
         optimizer.zero_grad()
-        loss(module(images), labels).backward()  # type: ignore[no-untyped-call]
+        loss(module(x), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return alternate(together, alone, rounds=3 * MODELS, warm_up=MODELS)
@@ -208,7 +213,7 @@ def fused(x: torch.Tensor) -> tuple[float, float, float, list[float]]:
 def main() -> None:
     rng = np.random.default_rng(0)
     models = population(rng)
-    x = torch.randn(BATCH, 3, 32, 32)
+    x = images(BATCH)
     distinct, separate = memory(models)
     apart = trained(models, rng)
     lines = [
