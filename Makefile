@@ -56,6 +56,7 @@ bench: .venv/installed ## Measure speed; writes benchmarks/results
 	$(BIN)/python -m benchmarks.proving
 	$(BIN)/python -m benchmarks.growing
 	$(BIN)/python -m benchmarks.expanding
+	$(BIN)/python -m benchmarks.population
 	$(BIN)/python -m benchmarks.reading
 
 clean: ## Remove what was made, the environment included

@@ -1,11 +1,11 @@
-"""What a population costs: its memory, its evaluation as one graph, and its fused winner.
+"""What a population costs: memory, evaluation as one graph, joint training, the fused winner.
 
     python -m benchmarks.population
 
-Ten networks, mutated as in neuroevolution from the net of the R2R paper's Figure 9: a random pass,
-R2WiderR or R2DeeperR, at a random block, until τ = 0.9 leaves no mutation. Evaluation in torch,
-merged against one by one; the sides take turns, see benchmarks/common.py. Trained apart is made up:
-all that models share moves together, what is new is random, and so are running statistics.
+Ten networks, mutated as in neuroevolution from the net of the R2R paper's Figure 9: R2WiderR or
+R2DeeperR with a random window at a random block, as far as τ = 0.9 allows, of a random one of those
+that are there. The sides take turns, see benchmarks/common.py. That they are trained is made up:
+what models share moves together, all of it at random, and running statistics are random.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 from growc.train.machine import settle_in
@@ -27,42 +27,41 @@ import growc  # noqa: E402
 from benchmarks.common import alternate, ratio, report  # noqa: E402
 from growc import Graph, GrowcError  # noqa: E402
 from growc.backends.runtime import Session  # noqa: E402
-from growc.passes import Place  # noqa: E402
-from growc.passes.r2deeper import R2Deeper  # noqa: E402
-from growc.passes.r2wider import R2Wider  # noqa: E402
 from growc.search.neuroevolution.merging import merge, share_statistics  # noqa: E402
+from growc.search.neuroevolution.mutation import Mutated, draw, parse_mutations  # noqa: E402
+from growc.search.neuroevolution.population import Member, Population  # noqa: E402
+from growc.search.neuroevolution.settings import R2R_MUTATIONS  # noqa: E402
+from growc.train.checkpoint import scaler_of  # noqa: E402
+from growc.train.optimization import autocast, loss_of, optimizer_of, set_rate  # noqa: E402
+from growc.train.settings import Settings  # noqa: E402
+from growc.train.sharing import sharing_modules  # noqa: E402
+from growc.train.stepping import to_device, train_step  # noqa: E402
 
 FIGURE_9 = Path(__file__).resolve().parents[1] / "examples" / "r2r_figure9.arch"
 MODELS = 10
 TAU = 0.9
 BATCH = 250
 """That of the search, when it evaluates."""
+TRAINING_BATCH = 64
 ROUNDS = 15
+POPULATIONS = 20
 BRANCHES = 4
 """R2R blocks beside the first one in every block of the winner."""
 
 
-def mutated(graph: Graph, rng: np.random.Generator) -> Graph | None:
-    """m(h) with the chances of the R2R paper's code, or None where τ forbids it."""
-    kernel = int(rng.choice([1, 3, 5], p=[0.3, 0.35, 0.35]))
-    applied = rng.choice(np.array([R2Wider(kernel=kernel), R2Deeper(kernel=kernel)], object))
-    places = [p for p in applied.find(graph).main if isinstance(p, Place)]
-    place = places[rng.integers(len(places))]
-    channels = place.recipe.project.channels  # type: ignore[attr-defined]
-    child: Graph = replace(applied, at=(place.name,), filters=channels)(
-        graph, seed=int(rng.integers(2**31))
-    ).graph
-    return child if graph.parameter_count() > TAU * child.parameter_count() else None
-
-
 def population(rng: np.random.Generator) -> list[Graph]:
-    """The first net and its descendants (R2R algorithm 3)."""
+    """The first net and its descendants (R2R algorithm 3), by the search's own mutations; new
+    blocks are as wide as what they are added to, as in the code of the R2R paper."""
     models = [growc.load(FIGURE_9)]
     growc.initialize(models[0])
+    mutations = parse_mutations(R2R_MUTATIONS)
     while len(models) < MODELS:
-        child = mutated(models[rng.integers(len(models))], rng)
-        if child is not None:
-            models.append(child)
+        parent = models[rng.integers(len(models))]
+        taken = {key for model in models for key in model.parameters()}
+        seed = int(rng.integers(2**31))
+        drawn = draw(parent, mutations, (1.0,), TAU, rng, seed=seed, verify="none", taken=taken)
+        assert isinstance(drawn, Mutated)
+        models.append(drawn.graph)
     return models
 
 
@@ -84,6 +83,11 @@ def trained(models: Sequence[Graph], rng: np.random.Generator) -> list[Graph]:
                 moved[id(old)] = twin.weights[key] = (old + noise).astype(np.float32)
         twins.append(twin)
     return twins
+
+
+def images(count: int) -> torch.Tensor:
+    """Random ones, which lie in memory as the batches of a run do."""
+    return torch.randn(count, 3, 32, 32).to(memory_format=torch.channels_last)
 
 
 def memory(models: Sequence[Graph]) -> tuple[int, int]:
@@ -135,6 +139,63 @@ def compared(name: str, models: Sequence[Graph], x: torch.Tensor, **options: boo
     ]
 
 
+def over_populations() -> list[str]:
+    """How much the populations of other seeds have in common: the place of one early mutation
+    decides for many models."""
+    found: dict[str, list[float]] = {"each its own": [], "common ones shared": []}
+    for seed in range(POPULATIONS):
+        rng = np.random.default_rng(seed)
+        own = trained(population(rng), rng)
+        total = sum(model.macs() for model in own)
+        for ratios, models in zip(found.values(), (own, share_statistics(own)), strict=True):
+            ratios.append(merge(models, functions=False).macs() / total)
+    return [
+        f"  statistics {name:<20}{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})"
+        for name, r in found.items()
+    ]
+
+
+def joint_steps(models: Sequence[Graph]) -> list[list[float]]:
+    """Seconds of updates in joint training, and of a hand-written loop on separate networks.
+
+    Both take one model after the other, so that they make the same steps. The search's update also
+    sets the learning rate, and clears the gradients after the step.
+    """
+    settings = Settings(batch_size=TRAINING_BATCH)
+    loss, cpu = loss_of(settings), torch.device("cpu")
+    x = images(TRAINING_BATCH)
+    labels = torch.randint(0, 10, (TRAINING_BATCH,))
+    joint = Population("shared")
+    for number, module in enumerate(sharing_modules(models)):
+        joint.members.append(
+            Member(number, module, optimizer_of(settings, [list(module.parameters())]))
+        )
+    joint.link()
+    members = cycle(joint.members)
+
+    def together() -> None:
+        member = next(members)
+        set_rate(member.optimizer, settings, 0)
+        batch = to_device(((x,), (labels,)), cpu)
+        parts = scaler_of(settings, cpu), batch, loss, autocast(settings, cpu)
+        train_step(member.module, member.optimizer, *parts)
+        member.optimizer.zero_grad()
+
+    separate = []
+    for model in models:
+        module = growc.to_torch(model)
+        separate.append((module, optimizer_of(settings, [list(module.parameters())])))
+    nets = cycle(separate)
+
+    def alone() -> None:
+        module, optimizer = next(nets)
+        optimizer.zero_grad()
+        loss(module(x), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return alternate(together, alone, rounds=3 * MODELS, warm_up=MODELS)
+
+
 def fused(x: torch.Tensor) -> tuple[float, float, float, list[float]]:
     """onnxruntime's time of the fused net divided by that of the net as it was grown."""
     net = growc.load(FIGURE_9)
@@ -152,7 +213,7 @@ def fused(x: torch.Tensor) -> tuple[float, float, float, list[float]]:
 def main() -> None:
     rng = np.random.default_rng(0)
     models = population(rng)
-    x = torch.randn(BATCH, 3, 32, 32)
+    x = images(BATCH)
     distinct, separate = memory(models)
     apart = trained(models, rng)
     lines = [
@@ -173,6 +234,19 @@ def main() -> None:
     lines += compared("trained, statistics each its own", apart, x, functions=False)
     shared = share_statistics(apart)
     lines += compared("trained, common statistics shared", shared, x, functions=False)
+    lines += [
+        "",
+        f"MACs of {POPULATIONS} trained populations, merged against one by one: median (extremes)",
+        *over_populations(),
+    ]
+    steps = joint_steps(models)
+    low, middle, high = ratio(steps)
+    one, all_ = (1e3 * statistics.median(t) for t in steps)
+    lines += [
+        "",
+        f"a step of joint training, batch {TRAINING_BATCH}, against one of a network of its own",
+        f"{one:.0f} ms, {all_:.0f} ms, ratio {middle:.3f} ({low:.3f} to {high:.3f})",
+    ]
     low, middle, high, times = fused(x)
     lines += [
         "",
