@@ -92,7 +92,7 @@ def test_training_page(root: Path, folder: Path, growc: Callable[..., Any]) -> N
 def test_search_page(root: Path, folder: Path, growc: Callable[..., Any]) -> None:
     text = (root / "docs" / "search.md").read_text(encoding="utf-8")
     commands = re.findall(r"^    growc (.*)$", text, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
         done = growc(*shlex.split(command))
         assert done.status == 0, done.err
