@@ -50,5 +50,7 @@ def command(folder: str, file: str, force: bool, as_json: bool) -> None:
         return
     state = "" if run.outcome else ", not finished"
     steps = plural(len(run.growths), "growth step")
+    if run.evolution is not None:
+        steps = plural(len(run.evolution.births), "model")
     click.echo(f"{run.net.name}: {plural(done, 'update')}, {steps}{state}")
     click.echo(f"wrote {file}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from ..ir.diagnostics import plural
 from . import numbers
@@ -41,8 +42,8 @@ def evolution_section(run: Run, evolution: Evolution, judged: str) -> Section:
     )
     if len(births) > LISTED:
         lines = tag("details", tag("summary", f"List {plural(len(births), 'model')}"), lines)
-    told = tag("p", "The search was told: ", tag("code", _told(evolution)), class_="muted")
-    parts = [words, *_tree(run, evolution, judged), lines, *_ensemble(run, judged), told]
+    tree, ensemble = _tree(run, evolution, judged), _ensemble(run, judged)
+    parts = [words, *tree, lines, *ensemble, _told(evolution)]
     return Section("evolution", "Evolution", joined(parts))
 
 
@@ -80,8 +81,15 @@ def _ensemble(run: Run, judged: str) -> Iterator[Markup]:
     )
 
 
-def _told(evolution: Evolution) -> str:
-    return ", ".join(f"{name}={json.dumps(value)}" for name, value in evolution.told.items())
+def _told(evolution: Evolution) -> Markup:
+    """What the search was told, folded."""
+    rows = [[name.replace("_", " "), _plain(value)] for name, value in evolution.told.items()]
+    told = table((("option", False), ("value", False)), rows)
+    return tag("details", tag("summary", "What the search was told"), told)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 # ---- the tree
