@@ -549,7 +549,7 @@ def test_the_report(tmp_path: Path) -> None:
     assert "Of 3 mutations 3 are proved" in page
     found = read(tmp_path, "result.json")["ensemble"]
     assert f"with {found['params']:,} parameters" in page
-    assert "population=4" in page
+    assert "<td>population</td><td>4</td>" in page
 
 
 def test_the_report_of_a_search_that_has_not_finished(begun: Path) -> None:
