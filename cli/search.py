@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from ..ir import Graph
     from ..search.ilnas import Ilnas
     from ..train.data import DataSet
+    from ..train.schedule import Repeated
     from ..train.settings import Settings
 
 
@@ -141,12 +141,8 @@ def ilnas(**params: Any) -> None:
     ctx = click.get_current_context()
     options = given(ctx, frozenset(OTHERS))
     own = {OWN[name]: options.pop(name) for name in [n for n in OWN if n in options]}
-    if not params["resume"] and "max_params" not in own:
-        raise click.UsageError("give --max-params")
     if params["start_params"] is not None and (params["file"] is not None or params["resume"]):
         raise click.UsageError("--start-params is for a search without FILE")
-    if (params["start_params"] or 0) >= own.get("max_params", math.inf):
-        raise click.UsageError("--start-params must be less than --max-params")
     from ..train.machine import settle_in
 
     settle_in()
@@ -154,20 +150,28 @@ def ilnas(**params: Any) -> None:
 
     # Growth steps of a search leave the learning rate alone: set with the schedule below.
     told = settings_of(ctx, {**options, "scale_lr": True})
+    stored = _stored(told)
+    if stored is not None:
+        own = {**vars(stored.search), **own}
+    if "max_params" not in own:
+        raise click.UsageError("give --max-params")
+    if (params["start_params"] or 0) >= own["max_params"]:
+        raise click.UsageError("--start-params must be less than --max-params")
     data = sets_of(told)
     from ..train.settings import EPOCHS
 
-    if len(data) > 1 and not params["resume"]:
+    if len(data) > 1 and stored is None:
         own.setdefault("shared", SHARED)
-    told = _with_search(told.resolved(largest(data), params["epochs"] or EPOCHS), own, params)
+    told = told.resolved(largest(data), params["epochs"] or EPOCHS)
+    told = _with_search(told, own, stored, params)
     graph = graph_of(params)
     if graph is None and not params["resume"]:
         size = params["start_params"] or own["max_params"] // 2
-        graph = _start(data, size, told.seed, own.get("shared", SHARED))
+        graph = _start(data, size, told.seed, own.get("shared"))
     run("search ilnas", graph, told, params, data)
 
 
-def _start(data: Sequence[DataSet], size: int, seed: int, shared: float) -> Graph:
+def _start(data: Sequence[DataSet], size: int, seed: int, shared: float | None) -> Graph:
     """The network that a search without a file begins at."""
     from ..search.ilnas import Task, baseline, joint_baseline
     from ..train.data.joint import task_names
@@ -178,25 +182,33 @@ def _start(data: Sequence[DataSet], size: int, seed: int, shared: float) -> Grap
         Task(name, one.shape, len(one.classes))
         for name, one in zip(task_names(data), data, strict=True)
     ]
-    return joint_baseline(tasks, size, seed, shared)
+    return joint_baseline(tasks, size, seed, SHARED if shared is None else shared)
 
 
-def _with_search(told: Settings, own: dict[str, Any], params: dict[str, Any]) -> Settings:
-    """The settings with the search as their growth schedule."""
-    from dataclasses import replace
-
-    from ..ir import Source, Span
+def _stored(told: Settings) -> Repeated | None:
+    """The search that a configuration, or the run that is resumed, has."""
     from ..search import ilnas as ilnas  # so that growth schedules can hold it
     from ..train.schedule import Repeated, parse_schedule
 
     stored = next(iter(parse_schedule(told.grow)), None)
     if stored is not None and not isinstance(stored, Repeated):
         raise click.UsageError("the configuration has growth steps; a search finds its own")
+    return stored
+
+
+def _with_search(
+    told: Settings, own: dict[str, Any], stored: Repeated | None, params: dict[str, Any]
+) -> Settings:
+    """The settings with the search as their growth schedule."""
+    from dataclasses import replace
+
+    from ..ir import Source, Span
+    from ..train.schedule import Repeated
+
     freeze = params["freeze"]
     until: int | None = round(told.updates * (1 - (FREEZE if freeze is None else freeze)))
     every, flat = told.evaluate_every, params["expand_flat"]
     if stored is not None:
-        own = {**vars(stored.search), **own}
         every, flat = stored.every, stored.flat if flat is None else flat
         until = stored.until if freeze is None else until
     every = params["expand_every"] or every

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -84,8 +83,8 @@ class Graph:
         self._order: list[str] | None = None
         self._dirty: set[str] = set()
         self._last_number: dict[str, int] = {}
-        # How many nodes bind each parameter as one that is not their own.
-        self._borrowed: Counter[str] = Counter()
+        # The nodes that bind each parameter as one that is not their own.
+        self._borrowed: dict[str, dict[str, None]] = {}
 
     # ---- reading
 
@@ -199,17 +198,23 @@ class Graph:
         return any(key in self._borrowed for key, _ in self.params_of(name))
 
     def twins(self, name: str) -> tuple[str, ...]:
-        """The nodes of the same op with the very parameters of this one, itself among them, in
-        canonical order. Empty if another node shares some of them only, or has another op."""
-        node, found = self._nodes[name], []
+        """The nodes of the same op with the very parameters of this one, itself among them; the
+        same in the same order for each of them, first the one that the parameters are called by.
+        Empty if another node shares some of them only, or has another op."""
+        if not self.is_tied(name):
+            return (name,)
+        node = self._nodes[name]
         keys = {spec.role: key for key, spec in self.params_of(name)}
-        for other in self.order() if self.is_tied(name) else (name,):
+        found: dict[str, None] = {}
+        for key in keys.values():
+            owner = key if key in self._nodes else key.rpartition(".")[0]
+            if owner in self._nodes and any(k == key for k, _ in self.params_of(owner)):
+                found[owner] = None
+            found.update(self._borrowed.get(key, {}))
+        for other in found:
             theirs = {spec.role: key for key, spec in self.params_of(other)}
-            if other != name and not set(keys.values()) & set(theirs.values()):
-                continue
             if theirs != keys or self._nodes[other].op != node.op:
                 return ()
-            found.append(other)
         return tuple(found)
 
     def parameter_count(self) -> int:
@@ -242,7 +247,7 @@ class Graph:
         twin._order = self._order
         twin._dirty = set(self._dirty)
         twin._last_number = dict(self._last_number)
-        twin._borrowed = self._borrowed.copy()
+        twin._borrowed = {key: dict(users) for key, users in self._borrowed.items()}
         return twin
 
     def fresh(self, base: str) -> str:
@@ -331,7 +336,7 @@ class Graph:
         self._graph.remove_node(name)
         del self._nodes[name]
         for key in node.shared.values():
-            self._borrowed[key] -= 1
+            self._borrowed[key].pop(name, None)
             if not self._borrowed[key]:
                 del self._borrowed[key]
         self._dirty.discard(name)
@@ -368,8 +373,8 @@ class Graph:
             raise ValueError(f"{node.name!r} is not a valid node name")
         self._nodes[node.name] = node
         self._graph.add_node(node.name)
-        if node.shared:
-            self._borrowed.update(node.shared.values())
+        for key in node.shared.values():
+            self._borrowed.setdefault(key, {})[node.name] = None
         for index, operand in enumerate(node.operands):
             self._graph.add_edge(operand, node.name, index)
         self._order = None

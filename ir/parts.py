@@ -15,17 +15,34 @@ Part = frozenset[str]
 """The outputs that something is for."""
 
 
-def outputs_of(graph: Graph) -> dict[str, Part]:
-    """Which outputs depend on each node, by themselves or through the weights it shares."""
+def leads_to(graph: Graph) -> dict[str, Part]:
+    """Which outputs depend on the value of each node."""
     reached: dict[str, set[str]] = {node.name: set() for node in graph}
     for output, source in graph.outputs.items():
         reached[source].add(output)
     for name in reversed(graph.order()):
         for operand in graph.node(name).operands:
             reached[operand] |= reached[name]
+    return {name: frozenset(found) for name, found in reached.items()}
+
+
+def inputs_of(graph: Graph) -> dict[str, frozenset[str]]:
+    """Which inputs each node depends on."""
+    inputs = set(graph.inputs)
+    found: dict[str, frozenset[str]] = {}
+    for name in graph.order():
+        own = frozenset({name} & inputs)
+        found[name] = own.union(*(found[operand] for operand in graph.node(name).operands))
+    return found
+
+
+def outputs_of(graph: Graph) -> dict[str, Part]:
+    """Which outputs each node is for: those that depend on its value, or on weights that it shares
+    with others."""
+    reached = leads_to(graph)
     by_parameter = _parts(graph, reached)
     return {
-        name: frozenset(found.union(*(by_parameter[key] for key, _ in graph.params_of(name))))
+        name: found.union(*(by_parameter[key] for key, _ in graph.params_of(name)))
         for name, found in reached.items()
     }
 
@@ -36,7 +53,7 @@ def parts_of(graph: Graph) -> dict[str, Part]:
     return _parts(graph, of_node)
 
 
-def _parts(graph: Graph, of_node: Mapping[str, set[str] | Part]) -> dict[str, Part]:
+def _parts(graph: Graph, of_node: Mapping[str, Part]) -> dict[str, Part]:
     found: dict[str, Part] = {}
     for node in graph:
         for key, _ in graph.params_of(node.name):

@@ -78,11 +78,9 @@ class NewConnection(Addition):
             return Found("layer", beside)
         places = {node.name: self._missing(graph, node) for node in layers}
         # Of layers with the same weights, which have the same missing, the first one.
-        masked = [
-            p
-            for name, p in places.items()
-            if _masks(graph, name) and (graph.twins(name) or (name,))[0] == name
-        ]
+        by_weight = {graph.node(name).parameter("weight"): name for name in reversed(places)}
+        first = set(by_weight.values())
+        masked = [p for name, p in places.items() if _masks(graph, name) and name in first]
         return Found(
             "masked layer",
             masked,

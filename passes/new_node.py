@@ -11,6 +11,7 @@ import numpy as np
 from ..ir import Graph, TensorType
 from ..ir.attributes import Choice, Int, Ints, Optional, attr
 from ..ir.diagnostics import plural
+from ..ir.names import matcher
 from ..ir.ops import Dropout, GroupNorm, Op
 from ..ir.weights import Array, generator, masked
 from .additions import Addition
@@ -57,12 +58,14 @@ class NewNode(Addition):
 
     def find(self, graph: Graph) -> Found:
         layers = [node.name for node in graph if mixes(node.op)]
-        single = [self._chain(graph, name) for name in layers]
+        # Each is traced, which takes a while in a large network: only those that were asked for.
+        asked = matcher(self.at) if self.at is not None else lambda name: True
+        main = [self._chain(graph, name) for name in layers if asked(name)]
         # No chain begins at the last layer, whose width is the result's: nothing to report.
         return Found(
             "layer",
-            [c for c in single if isinstance(c, Chains)],
-            lambda: single,
+            [c for c in main if isinstance(c, Chains)],
+            lambda: [self._chain(graph, name) for name in layers],
             "with at=NAME it says why a layer takes no new node",
         )
 

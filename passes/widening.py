@@ -155,6 +155,8 @@ def trace(
         if not users:
             return f"nothing reads `{at}`"
         for user, _ in users:
+            if user in producers:
+                return f"`{user}` has the weights of a layer whose channels it reads"
             if user in repeat:
                 continue
             beside = _beside(graph, at, user, axis, ties) if at in summed else None

@@ -15,7 +15,8 @@ import pytest
 
 import growc
 from growc.search.ilnas import Ilnas, Task, baseline, joint_baseline
-from growc.train import Settings, train
+from growc.train import Settings, open_data, train
+from growc.train.data import Batches, Normalization
 from growc.train.observers import Observer
 from growc.train.schedule import Repeated, parse_schedule
 
@@ -233,6 +234,83 @@ def test_one_network_learns_two_tasks_and_exports_as_one_file(tmp_path: Path) ->
     assert "several outputs depend on" in shown.stdout
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_is_shared_ends_at_the_wanted_share(tmp_path: Path, share: float) -> None:
+    tasks = [Task(f"digits_{i}", (1, 8, 8), 10) for i in (1, 2)]
+    grow = f"every 5 until 25: ilnas{{max_params=6000, shared={share}}}"
+    settings = replace(SHORT, data="digits + digits", updates=30, batch_size=32, grow=grow)
+    # Begun with another share.
+    result = run(tmp_path, settings, graph=joint_baseline(tasks, 2400, 0, 0.2))
+    if share:
+        assert result["shared_params"] / result["params"] == pytest.approx(share, abs=0.01)
+    else:
+        assert result["shared_params"] == growths(tmp_path)[0]["search"]["shared_before"]
+    assert result["params"] > 5_900
+
+
+CROSSED = """net crossed {
+    input x: f32[1, 8, 8]
+    input y: f32[1, 8, 8]
+    a = x -> flatten -> linear(10)
+    b = y -> flatten -> linear(10)
+    output o = OUT
+    output p = b
+}
+"""
+
+
+@pytest.mark.parametrize(("output", "said"), [("a + b", "depends on the input `y`"), ("b", "`y`")])
+def test_each_output_is_for_its_own_images(tmp_path: Path, output: str, said: str) -> None:
+    graph = growc.loads(CROSSED.replace("OUT", output))
+    with pytest.raises(growc.GrowcError, match="the output `o` is for the images of `x`") as caught:
+        run(tmp_path, replace(SHORT, data="digits + digits", grow="", scale_lr=True), graph=graph)
+    assert said in str(caught.value)
+
+
+def test_another_search_after_an_early_expansion_is_no_resumed_run(tmp_path: Path) -> None:
+    grow = "every 120 or flat 0.5 until 160: ilnas{max_params=2600}"
+    settings = replace(SHORT, updates=170, evaluate_every=50, lr=1e-7, grow=grow)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, settings, observer=_Stop(105))
+    assert [g["update"] for g in growths(tmp_path)][:1] == [60]
+    for other in (grow.replace(" or flat 0.5", ""), grow.replace("2600", "2700")):
+        with pytest.raises(growc.GrowcError, match="would now be others"):
+            run(tmp_path, replace(settings, grow=other), resume=True)
+    # An early expansion that did not come could have come in the other run.
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "plain", replace(settings, grow=grow.replace(" or flat 0.5", "")),
+            observer=_Stop(105))  # fmt: skip
+    with pytest.raises(growc.GrowcError, match="would now be others"):
+        run(tmp_path / "plain", settings, resume=True)
+
+
+@pytest.mark.parametrize("flat", [0.0, 1e-05, 0.123456789, 0.5])
+def test_schedules_with_flat_are_read_back(flat: float) -> None:
+    (step,) = parse_schedule("every 9 until 20: ilnas{max_params=5}")
+    assert isinstance(step, Repeated)
+    other = replace(step, flat=flat)
+    assert parse_schedule(str(other)) == (other,)
+
+
+def test_a_task_that_had_its_last_images_waits_for_the_others(tmp_path: Path) -> None:
+    """Instance norms take no empty batches, so it looks at a black image meanwhile."""
+    graph = growc.loads(
+        "net n {\n    input x: f32[1, 8, 8]\n    input y: f32[1, 8, 8]\n"
+        "    output o = x -> conv2d(4) -> instance_norm -> relu -> flatten -> linear(10)\n"
+        "    output p = y -> conv2d(4) -> instance_norm -> relu -> flatten -> linear(10)\n}\n"
+    )
+    growc.initialize(graph)
+    few = open_data("digits", validation=30)
+    many = open_data("digits", validation=400)
+    settings = replace(SHORT, data="digits + digits", updates=4, grow="", scale_lr=True)
+    both = train(graph, settings, tmp_path, device="cpu", tensorboard=False, data=(few, many))
+    model = growc.to_torch(growc.load(tmp_path / "last.arch")).eval()
+    batches = Batches(few.test, Normalization.of(few.train, "channel"), batch_size=999, train=False)
+    images, labels = batches.batch(0)
+    right = (model(images, images)["o"].argmax(1) == labels).double().mean()
+    assert both["last"]["test_accuracy_digits_1"] == pytest.approx(float(right))
+
+
 def test_networks_and_data_sets_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(growc.GrowcError, match="has 1 input and 1 output") as caught:
         run(tmp_path, replace(SHORT, data="digits + digits"))
@@ -281,6 +359,9 @@ def test_the_command_from_a_baseline_to_a_page(tmp_path: Path) -> None:
     assert "every 6 until 18: ilnas{max_params=2600, nodes=2}" in done.stdout
     assert "proved (eval, train)" in done.stdout
     again = growc_("search", "ilnas", "-o", "found", "--resume", cwd=tmp_path)
+    config = ["--config", "found/settings.toml", "--sources", "1", "-o", "other"]
+    other = growc_("search", "ilnas", *config, cwd=tmp_path)
+    assert "every 6 until 18: ilnas{max_params=2600, nodes=2, sources=1}" in other.stdout
     assert again.returncode == 0, again.stderr
     shown = growc_("show", "found/best.arch", cwd=tmp_path)
     assert " full " in shown.stdout

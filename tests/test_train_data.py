@@ -17,7 +17,9 @@ from growc.train.data.opening import (
     _order,
     _usual_validation,
     absolute,
+    parse,
     same_but_for_folder,
+    separate,
 )
 
 
@@ -102,6 +104,28 @@ def test_other_sizes_and_channels() -> None:
     assert absolute("mnist:here?size=9&channels=3").endswith("/here?size=9&channels=3")
     assert same_but_for_folder("mnist:a?size=9", "mnist:b?size=9")
     assert not same_but_for_folder("mnist:a?size=9", "mnist:a")
+
+
+def test_texts_of_several_data_sets_and_odd_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert separate("digits + mnist:a + b + folder:c?size=9") == [
+        "digits",
+        "mnist:a + b",
+        "folder:c?size=9",
+    ]
+    assert separate("digits+digits") == ["digits", "digits"]
+    monkeypatch.chdir(tmp_path)
+    for name in ("q?y=1", "q?size=1"):
+        (tmp_path / name).mkdir()
+        text = f"folder:{name}/"
+        for _ in range(2):  # what absolute says is the same folder again
+            text = absolute(text)
+            assert parse(text).folder == tmp_path / name
+            assert parse(text).size is None
+    assert parse("folder:q?y=1").folder == Path("q?y=1")
+    with pytest.raises(growc.GrowcError, match="`size` comes twice"):
+        parse("digits?size=8&size=9")
 
 
 @pytest.mark.parametrize("validation", [-1, 1500])

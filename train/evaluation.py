@@ -53,8 +53,9 @@ def evaluate(
                 images, labels = batches.batch(k)
                 if not any(map(len, labels)):
                     continue  # the last batch may have fewer images than there are processes
+                fed = tuple(_some(x).to(device) for x in images)
                 with autocast or torch.autocast(device.type, enabled=False):
-                    logits = logits_of(model, tuple(x.to(device) for x in images))
+                    logits = logits_of(model, fed)
                 for task, (found, right) in enumerate(zip(logits, labels, strict=True)):
                     if len(right):
                         _add(total[task], found.float(), right.to(device), loss_of)
@@ -65,6 +66,12 @@ def evaluate(
         tuple(loss / count for loss, _, count in sums),
         tuple(right / count for _, right, count in sums),
     )
+
+
+def _some(images: torch.Tensor) -> torch.Tensor:
+    """The images, or a black one in place of none: a task may have had its last ones, and not every
+    op takes none."""
+    return images if len(images) else images.new_zeros((1, *images.shape[1:]))
 
 
 def _add(total: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, loss_of: Loss) -> None:

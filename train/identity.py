@@ -24,7 +24,7 @@ from .data.joint import task_names
 from .data.opening import same_but_for_folder
 from .processes import Processes
 from .run_folder import RunFolder
-from .schedule import parse_schedule
+from .schedule import GrowthStep, Repeated, parse_schedule
 from .settings import DEFAULTS, Settings
 
 LOOKED_AT = 16
@@ -105,10 +105,8 @@ def require_continuable(
     require_same_values(folder, vars(stored), vars(given), free=free)
     if stored.updates != given.updates:
         _require_extendable(folder, stored, given, progress)
-    made = [g["update"] for g in progress.growths]
     before, now = (
-        [s for s in parse_schedule(x.grow) if s.update < progress.update or s.update in made]
-        for x in (stored, given)
+        [s for s in parse_schedule(x.grow) if _has_begun(s, progress)] for x in (stored, given)
     )
     if before != now:
         was = "; ".join(map(str, before)) or "none"
@@ -118,6 +116,16 @@ def require_continuable(
             help=f"keep them in --grow or in {folder.settings} as they were: only steps that are "
             "still to come may be others",
         )
+
+
+def _has_begun(step: GrowthStep | Repeated, progress: Progress) -> bool:
+    """Whether a growth step was made, or a search could have been asked."""
+    if isinstance(step, Repeated):
+        # From the beginning, losses tell whether it is asked early.
+        early = step.flat is not None and progress.update > 0
+        return bool(progress.growths) or early or step.every < progress.update
+    made = [g["update"] for g in progress.growths]
+    return step.update < progress.update or step.update in made
 
 
 def _require_extendable(

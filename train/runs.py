@@ -12,6 +12,7 @@ from typing import Any
 from ..backends import to_torch
 from ..ir import Graph, GrowcError, initialize
 from ..ir.diagnostics import plural
+from ..ir.parts import inputs_of
 from . import checkpoint
 from .checkpoint import Progress, State, on_device, scaler_of
 from .data import Batches, DataSet, Normalization
@@ -218,8 +219,10 @@ def require_fitting(graph: Graph, sets: Sequence[DataSet]) -> None:
         raise GrowcError(
             f"`{graph.name}` has {plural(len(graph.inputs), 'input')} and "
             f"{plural(len(graph.outputs), 'output')}",
-            help=f"a network that classifies images has {wanted}",
+            help=f"a network that classifies images has {wanted}; several data sets are written "
+            "'mnist:DIR + cifar10:DIR'",
         )
+    depends = inputs_of(graph)
     for data, taken, (name, source) in zip(sets, graph.inputs, graph.outputs.items(), strict=True):
         shape, wanted_shape = graph.node(taken).type.shape, data.shape
         if tuple(shape) != tuple(wanted_shape):
@@ -228,6 +231,13 @@ def require_fitting(graph: Graph, sets: Sequence[DataSet]) -> None:
                 f"{data.name} are {_size(wanted_shape)}",
                 help="change the input, or give other data with --data; `?size=32&channels=3` "
                 "behind a data set changes its images",
+            )
+        others = sorted(depends[source] - {taken})
+        if others or taken not in depends[source]:
+            what = f"depends on the input `{others[0]}`" if others else "does not depend on it"
+            raise GrowcError(
+                f"the output `{name}` is for the images of `{taken}`, and {what}",
+                help="the first output is for the first input, and so on; each depends on its own",
             )
         given = graph.node(source).type.shape
         if len(given) != 1 or given[0] < len(data.classes):

@@ -18,7 +18,7 @@ from .searching import SEARCHES, Search
 _SPACE = re.compile(r"\s*")
 _AT = re.compile(r"at\s+([0-9_]+)\s*:\s*")
 _EVERY = re.compile(
-    r"every\s+([0-9_]+)\s*(?:or\s+flat\s+([0-9.]+)\s*)?(?:until\s+([0-9_]+)\s*)?:\s*"
+    r"every\s+([0-9_]+)\s*(?:or\s+flat\s+([0-9.eE+-]+)\s*)?(?:until\s+([0-9_]+)\s*)?:\s*"
 )
 WINDOW = 20
 """Of so many updates at least, a mean loss is taken."""
@@ -94,7 +94,7 @@ class Repeated:
         return range(self.every, last + 1, self.every)
 
     def __str__(self) -> str:
-        flat = "" if self.flat is None else f" or flat {self.flat:g}"
+        flat = "" if self.flat is None else f" or flat {self.flat!r}"
         until = "" if self.until is None else f" until {self.until}"
         return f"every {self.every}{flat}{until}: {self.search}"
 

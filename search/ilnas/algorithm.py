@@ -103,6 +103,8 @@ class Ilnas(Search):
 
     def choose(self, look: Look) -> Choice:
         limit = self.additions(look.graph.parameter_count(), look.index, look.left)
+        if not limit:
+            return Choice((), {"wanted": 0, "added": 0})
         granularity = self._granularity(look)
         space = Space(self.nodes, self.sources, self.layers, self.kernel, self.max_candidates)
         made = scaffold(look.graph, space, look.seed)
@@ -120,7 +122,7 @@ class Ilnas(Search):
             "added": price_of(made, units, taken),
         }
         if len(look.graph.outputs) > 1:
-            notes["shared"] = shared_size(look.graph)
+            notes["shared_before"] = shared_size(look.graph)
         return Choice(pipeline_of(made, entries(made, units, taken), look.seed), notes)
 
     def additions(self, count: int, index: int, left: int) -> int:

@@ -140,7 +140,7 @@ def rooms(graph: Graph, limit: int, shared: float) -> Rooms:
     """
     now = sizes(graph)
     own = {part: count for part, count in now.items() if len(part) == 1}
-    several = sum(now.values()) - sum(own.values())
+    several = sum(count for part, count in now.items() if len(part) > 1)
     total = sum(now.values()) + limit
     lacks = {part: max(0.0, (1 - shared) * total / len(own) - n) for part, n in own.items()}
     lack = max(0.0, shared * total - several)
@@ -158,9 +158,9 @@ def best_of_parts(
 ) -> NDArray[np.bool_]:
     """The units of highest score for each part alone, within its room. Where one output's part has
     too few candidates, those of others may have what is left of ``limit``; what is shared does not
-    get more than its room."""
+    get more than its room. A place is either shared or a task's own."""
     parts = [field.part for field in scaffold.fields]
-    allowed = np.ones(len(score), bool) if among is None else among
+    allowed = np.ones(len(score), bool) if among is None else among.copy()
 
     def of(chosen: Callable[[Part], bool]) -> NDArray[np.bool_]:
         of_field = np.array([chosen(part) for part in parts], bool)
@@ -168,11 +168,24 @@ def best_of_parts(
         return np.logical_and(allowed, of_unit)
 
     taken = best(scaffold, units, score, rooms.shared, of(lambda part: len(part) > 1))
+    allowed &= ~_beside(scaffold, units, taken)
     for own, room in rooms.own.items():
         taken |= best(scaffold, units, score, room, of(own.__eq__))
     left = limit - price_of(scaffold, units, taken)
     taken |= best(scaffold, units, score, left, of(lambda part: len(part) == 1) & ~taken)
     return taken
+
+
+def _beside(scaffold: Scaffold, units: Units, taken: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The units that have a connection in the place of one that is taken."""
+    chosen = entries(scaffold, units, taken)
+    found = np.zeros(len(units.size), bool)
+    for i, field in enumerate(scaffold.fields):
+        for key in field.same_place:
+            if key in chosen:
+                labels = np.unique(units.labels[i][chosen[key] & field.missing])
+                found |= (units.field == i) & np.isin(units.label, labels)
+    return found
 
 
 def price_of(scaffold: Scaffold, units: Units, taken: NDArray[np.bool_]) -> int:

@@ -101,9 +101,7 @@ def _numbers(
     addition = scaffold.nodes.get(field.layer)
     if addition is not None:
         rows -= addition.count - len(kept.get(addition, ()))
-    weights = next((f for f in scaffold.fields if f.key == weight), None)
-    if weights is not None:  # else nothing is missing, so it reads no placeholders
-        columns = int(_columns(scaffold, weights.openers, kept).sum())
+    columns = int(_columns(scaffold, scaffold.columns[weight], kept).sum())
     before = rows * columns * math.prod(window)
     return [before + i for i in np.flatnonzero(chosen).tolist()]
 

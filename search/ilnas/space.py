@@ -7,7 +7,7 @@ so it computes the same function, and a candidate's gradient in it is ∂L/∂(�
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...ir import Graph
 from ...ir.ops import Add, Conv, Linear
-from ...ir.parts import Part, outputs_of
+from ...ir.parts import Part, inputs_of, leads_to, outputs_of
 from ...ir.weights import Mask, generator
 from ...passes import Pass, Place
 from ...passes.chains import Chains
@@ -59,7 +59,8 @@ class Opener:
     number: int
     """Which of the placeholder nodes of that pass it is."""
     part: Part
-    """The outputs it is for: nothing that leads to others may need it."""
+    """The outputs it is for: only what is for the same ones may need it, as its parameters count
+    for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Field:
     """The pass that adds the layer, where that connects a source."""
     part: Part
     """The outputs that depend on it."""
+    same_place: tuple[str, ...]
+    """The weights that are added to it: of a connection that both lack, one gets it."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Scaffold:
     """What gave a layer its placeholders."""
     layers: dict[NewLayer, str] = field(default_factory=dict)
     """The layer that a pass added."""
+    columns: dict[str, NDArray[np.intp]] = field(default_factory=dict)
+    """Of the weights of each layer: the openers of its input channels, or -1."""
 
     @property
     def candidates(self) -> int:
@@ -133,6 +138,7 @@ class _Builder:
         self.places: set[str] = set()
         """The ReLUs that new layers were put behind."""
         self.beside: dict[str, NewConnection] = {}
+        self.columns: dict[str, NDArray[np.intp]] = {}
         self.outputs = outputs_of(graph)
 
     def build(self) -> Scaffold:
@@ -146,7 +152,8 @@ class _Builder:
             for name, i in self.first.items()
             if isinstance(addition := self.openers[i].addition, NewLayer)
         }
-        return Scaffold(self.start, self.graph, openers, fields, additions, self.nodes, layers)
+        made = self.start, self.graph, openers, fields, additions, self.nodes, layers
+        return Scaffold(*made, self.columns)
 
     def _apply(self, addition: Pass) -> Graph:
         """Apply a pass; the network before it."""
@@ -196,8 +203,7 @@ class _Builder:
         before = self.graph
         # Only where any of them may be kept: before a group norm whole groups are added or none.
         single = NewNode(count=self.space.nodes, keep=(0,))
-        # From the last layer on: a new node reads no other new one, in the expansion neither.
-        for place in self._one_of_each(reversed(single.find(before).main)):
+        for place in self._one_of_each(single.find(before).main):
             ((chain, _),) = place.chains
             count = self.space.nodes
             behind = any(name in self.first for name in (*chain.producers, *chain.consumers))
@@ -215,14 +221,27 @@ class _Builder:
                 width = before.node(name).type.shape[chain.axis[name]]
                 self.feeding[name] = opener, width, chain.repeat[name]
 
-    def _one_of_each(self, places: Iterable[object]) -> Iterable[Chains]:
+    def _one_of_each(self, places: Sequence[object]) -> Iterable[Chains]:
         """Of the layers that get more channels together, one: the first, of those that are for the
-        same outputs as one drawn at random. So what is shared and what is not both get nodes."""
+        same outputs as one drawn at random. So what is shared and what is not both get nodes.
+
+        Layers come before those whose channels they read: a new node reads no other new one, in the
+        expansion neither.
+        """
         groups: dict[frozenset[str], list[Chains]] = {}
-        for place in places:
+        for place in reversed(places):
             assert isinstance(place, Chains)
             groups.setdefault(frozenset(place.chains[0][0].producers), []).append(place)
-        for group in groups.values():
+        while groups:
+            reads = {name for key in groups for name in key}
+            last = [
+                key
+                for key, group in groups.items()
+                if not (reads - key) & set(group[0].chains[0][0].consumers)
+            ]
+            if not last:
+                return  # layers that share weights read each other
+            group = groups.pop(last[0])
             parts = list(dict.fromkeys(self.outputs[place.name] for place in group))
             rng = generator(self.seed, "new nodes", group[0].name)
             drawn = parts[int(rng.integers(len(parts)))] if len(parts) > 1 else parts[0]
@@ -239,13 +258,15 @@ class _Builder:
             for _, source in self._layers(self.graph)
             if source in self.start and source not in self.places
         )
+        leads, depends = leads_to(self.graph), inputs_of(self.graph)
+        seen = {name: depends[node] for name, node in self.graph.outputs.items()}
         possible: dict[str, list[str]] = {}
         for source in read:
             for place in NewConnection(source=source, indices=()).find(self.graph).main:
                 if not isinstance(place, Place) or place.name in self.first:
                     continue
                 # What an output does not depend on stays so: another task's images, say.
-                if self.outputs[place.name] <= self.outputs[source]:
+                if all(depends[source] <= seen[output] for output in leads[place.name]):
                     possible.setdefault(place.name, []).append(source)
         order = generator(self.seed, "sources").permutation(len(possible))
         for name in [list(possible)[i] for i in order][: self.space.sources]:
@@ -275,9 +296,9 @@ class _Builder:
             for key, _ in self.graph.params_of(name):
                 missing = ~self.graph.weights.mask(key)
                 missing[rows:] = False  # of placeholders, which have theirs
-                if missing.ndim > 1:
-                    for other in self._same_place(name):
-                        missing &= ~self.graph.weights.mask(other)
+                beside = tuple(self._same_place(name)) if missing.ndim > 1 else ()
+                for other in beside:
+                    missing &= ~self.graph.weights.mask(other)
                 openers = np.full(missing.shape[1] if missing.ndim > 1 else 1, -1, np.intp)
                 if missing.ndim > 1 and source in self.feeding:
                     opener, width, repeat = self.feeding[source]
@@ -285,12 +306,15 @@ class _Builder:
                     openers[width:] = opener + new
                 if name in self.first:
                     openers[:] = self.first[name]
+                if missing.ndim > 1:
+                    self.columns[key] = openers
                 part = self.outputs[name]
                 for i in np.unique(openers[openers >= 0]):
-                    if not part <= self.openers[i].part:
+                    if part != self.openers[i].part:
                         missing[:, openers == i] = False
                 if missing.any():
-                    yield Field(name, key, missing, openers, self.beside.get(name), part)
+                    addition = self.beside.get(name)
+                    yield Field(name, key, missing, openers, addition, part, beside)
 
     def _same_place(self, name: str) -> Iterable[str]:
         """The weights that are added to a layer's own: what is there in one of them is not missing

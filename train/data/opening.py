@@ -54,6 +54,8 @@ class Spec:
 
     def __str__(self) -> str:
         where = "" if self.folder is None else f":{self.folder}"
+        if not self.options and _OPTIONS.search(where):
+            where += "/"  # so that the end of the path is not taken for options
         return f"{self.name}{where}{self.options}"
 
 
@@ -119,8 +121,10 @@ def open_all(text: str, *, validation: int | None = None, seed: int = 0) -> tupl
 
 
 def separate(text: str) -> list[str]:
-    """The texts of single data sets in one of several. Paths may have a plus sign, too."""
-    return re.split(r" \+ (?=\w+(?:[:?]| \+ |$))", text)
+    """The texts of single data sets in one of several. Paths may have a plus sign, too: only what a
+    data set's name follows is one between two."""
+    known = "|".join(("digits", *IN_FOLDERS, "folder"))
+    return [one.strip() for one in re.split(rf"\s*\+\s*(?=(?:{known})(?:[:?\s+]|$))", text)]
 
 
 def absolute(text: str) -> str:
@@ -144,6 +148,8 @@ def same_but_for_folder(one: str, other: str) -> bool:
 def parse(spec: str) -> Spec:
     """What a text asks for. Raises :class:`growc.GrowcError` as :func:`open_data` does."""
     options = _OPTIONS.search(spec)
+    if options and _is_path(spec, options.group(1)):
+        options = None
     text = options.group(1) if options else ""
     name, colon, rest = (spec[: options.start()] if options else spec).partition(":")
     known = ["digits", *IN_FOLDERS, "folder"]
@@ -161,10 +167,19 @@ def parse(spec: str) -> Spec:
     values: dict[str, int] = {}
     for option in text.split("&") if text else ():
         key, _, value = option.partition("=")
+        if key in values:
+            raise GrowcError(f"`{key}` comes twice in `{spec}`", help="give it once")
         values[key] = _option(name, key, value)
     where = Path(rest).expanduser() if rest else None
     said = f"?{text}" if text else ""
     return Spec(name, where, said, values.get("size"), values.get("channels"))
+
+
+def _is_path(spec: str, options: str) -> bool:
+    """Whether what looks like options is the end of an existing folder's name."""
+    keys = {option.partition("=")[0] for option in options.split("&")}
+    where = spec.partition(":")[2]
+    return not keys & {"size", "channels"} and bool(where) and Path(where).expanduser().is_dir()
 
 
 def _option(name: str, key: str, value: str) -> int:
