@@ -114,7 +114,7 @@ class Talking(Observer):
         before, after = growth["params"]
         if self._bar is not None:
             self._bar.update(self._task, size=f"{after:,}")
-        head = f"{growth['update']:>8,}  {growth['brief']}: "
+        head = f"{growth['update']:>8,}  {growth['brief'] or 'nothing to add'}: "
         idle = "".join(f"\n{'':>10}nothing to do: {why}" for why in growth["nothing"])
         if not growth["at"]:
             self._print(f"{head}the network stays as it is{idle}")

@@ -23,6 +23,7 @@ from growc.search.ilnas.choosing import (
     rooms,
     scores,
     units_of,
+    worth,
 )
 from growc.search.ilnas.expansion import pipeline_of
 from growc.search.ilnas.scoring import Hypernet
@@ -329,6 +330,30 @@ def test_a_baseline_that_cannot_be():
         baseline((64,), 10, 5000, 0)
 
 
+def test_a_new_node_is_judged_with_what_reads_it():
+    """By the loss's fall for each parameter, to first order: brute force over all sets."""
+    made = scaffold(images(), Space(nodes=2, sources=0, layers=0), 0)
+    units = units_of(made, "weight")
+    rng = np.random.default_rng(0)
+    score = rng.random(len(units.size)) * (rng.random(len(units.size)) < 0.5)
+    found = worth(made, units, score)
+    for i, opener in enumerate(made.openers):
+        mine = np.flatnonzero((units.opener == i) & (score > 0))[:10]
+        assert len(mine)
+        others = np.zeros(len(score), bool)
+        others[mine] = True
+        alone = worth(made, units, np.where(others, score, 0.0))
+        best_ratio = max(
+            (score[list(chosen)] ** 2).sum() / (opener.cost + len(chosen))
+            for n in range(1, len(mine) + 1)
+            for chosen in itertools.combinations(mine, n)
+        )
+        assert alone[mine].max() == pytest.approx(best_ratio**0.5)
+    there = units.opener < 0
+    np.testing.assert_array_equal(found[there], score[there])
+    assert (found <= score.max()).all()
+
+
 # ---- several tasks
 
 TASKS = (Task("a", (2, 8, 8), 3), Task("b", (2, 12, 9), 5))
@@ -357,18 +382,11 @@ def test_networks_of_several_tasks_grow_part_by_part(data):
     assert sum(sizes(graph).values()) == graph.parameter_count()
     for output, images in (("a", "a_image"), ("b", "b_image")):
         assert _inputs_of(graph, graph.outputs[output]) == {images}
-    twins = graph.twins("shared.stage1.conv1")
-    assert len(twins) == 2
-    key = graph.node(twins[0]).parameter("weight")
-    for name in ("a.stage1.conv1", "b.stage1.conv1"):
-        # Together they are one layer of a task: a kernel is in one of them.
-        both = _initial(graph, key) & _initial(graph, f"{name}.weight")
-        assert not both.any()
-
-
-def _initial(graph, key):
-    """The kernels that are there from the beginning, as none of what is added has a value."""
-    return graph.weights.mask(key) & (graph.weights[key] != 0)
+    if share:
+        key = graph.node(graph.twins("shared.stage1.conv1")[0]).parameter("weight")
+        for name in ("a.stage1.conv1", "b.stage1.conv1"):
+            # Together they are one layer of a task: a connection is in one of them.
+            assert not (graph.weights.mask(key) & graph.weights.mask(f"{name}.weight")).any()
 
 
 def _inputs_of(graph, name):
@@ -379,6 +397,28 @@ def _inputs_of(graph, name):
         if not node.operands:
             found.add(node.name)
     return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_baseline_of_several_tasks(share, seed):
+    graph = joint_baseline(TASKS, 6000, seed, share)
+    assert 4000 < graph.parameter_count() <= 6000
+    kernels = {"": 0}
+    for name in ("stage2.conv1", "stage3.conv1", "hidden"):
+        keys = [f"{part}.{name}.weight" for part in ("shared", "a", "b")]
+        masks = {k: graph.weights.mask(k) for k in keys if k in graph.weights}
+        assert (keys[0] in masks) == (share > 0)
+        for key in keys[1:]:
+            both = [m for k, m in masks.items() if k in (keys[0], key)]
+            assert sum(m.astype(int) for m in both).max() == 1
+            of_task = np.logical_or.reduce(both).reshape(*both[0].shape[:2], -1).any(2)
+            assert of_task.any(0).all()
+            assert of_task.any(1).all()
+        for key, mask in masks.items():
+            kernels[key] = int(mask.sum()) // int(np.prod(mask.shape[2:]))
+    shared = sum(n for key, n in kernels.items() if key.startswith("shared"))
+    assert shared / sum(kernels.values()) == pytest.approx(share, abs=0.08)
 
 
 def test_parts_get_what_they_lack_of_the_wanted_share():

@@ -52,7 +52,7 @@ class Runs:
     """Runs rows with the same data, scale and seed."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        self.where = dict(spec.split(":", 1) for spec in given.data)
+        self.where = {name: where for name, _, where in (s.partition(":") for s in given.data)}
         self.scale, self.size, self.seed = given.scale, given.size, given.seed
         self.device = given.device
 
@@ -64,7 +64,8 @@ class Runs:
         recipe, folder = RECIPES[name], self.folder(name)
         if recipe.after is not None:
             self.run(recipe.after)
-        if (folder / "result.json").exists():
+        known = {"row": name, "seed": self.seed, "scale": self.scale, "size": self.size}
+        if any(all(row[k] == str(v) for k, v in known.items()) for row in _rows()):
             return
         sets = sets_of(self._settings(recipe))
         epochs = recipe.epochs * self.scale
@@ -97,13 +98,10 @@ class Runs:
         found = load(folder / "last.arch")
         metrics = list(csv.DictReader((folder / "metrics.csv").open()))
         row = {
-            "row": name,
-            "seed": self.seed,
-            "scale": self.scale,
-            "size": self.size,
+            **known,
             "epochs": f"{epochs:g}",
             "parameters": result["params"],
-            "shared": round(shared_size(found) / result["params"], 4) if recipe.shared else "",
+            "shared": round(shared_size(found) / result["params"], 4) if len(sets) > 1 else "",
             "before_training": round(float(metrics[0]["accuracy"]), 4) if recipe.after else "",
             "held_out": round(last["validation_accuracy"], 4),
             "test": round(last["test_accuracy"], 4),
@@ -132,7 +130,7 @@ class Runs:
 
     def _spec(self, data: str) -> str:
         name, mark, options = data.partition("?")
-        if name not in self.where:
+        if not self.where.get(name):
             raise SystemExit(f"this row needs --data {name}:DIR")
         return f"{name}:{self.where[name]}{mark}{options}"
 
@@ -174,6 +172,11 @@ def aligned(graph: Graph, before: tuple[str, ...], after: tuple[str, ...]) -> Gr
     return made
 
 
+def _rows() -> list[dict[str, str]]:
+    """The runs that there are."""
+    return list(csv.DictReader(FILE.read_text().splitlines())) if FILE.exists() else []
+
+
 def _append(row: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     new = not FILE.exists()
@@ -186,7 +189,7 @@ def _append(row: dict[str, Any]) -> None:
 
 def table(ran_at: str | None) -> str:
     """Every run, in the order of the recipes."""
-    rows = list(csv.DictReader(FILE.open()))
+    rows = _rows()
     heading = (
         f"{'row':<24}{'seed':>5}{'epochs':>7}{'parameters':>12}{'shared':>8}{'before':>8}"
         f"{'held out':>10}{'test':>8}  {'each':<16}{'10^12 ops':>10}  paper"

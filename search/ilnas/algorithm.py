@@ -25,6 +25,7 @@ from .choosing import (
     rooms,
     scores,
     units_of,
+    worth,
 )
 from .expansion import pipeline_of
 from .scoring import Hypernet
@@ -155,12 +156,13 @@ class Ilnas(Search):
         net = Hypernet(made, look.device)
         seen = look.batches(self.batches)
         at_zero = net.gradients(seen, look.loss_of, look.total, look.processes)
-        first = scores(made, units, at_zero)
+        first = worth(made, units, scores(made, units, at_zero))
         candidates = self._best(made, units, first, limit, ratio=self.ratio)
         net.step(look.rate, entries(made, units, candidates))
         after = net.gradients(seen, look.loss_of, look.total, look.processes)
         both = {key: at_zero[key] + after[key] for key in at_zero}
-        taken = self._best(made, units, scores(made, units, both), limit, candidates)
+        again = worth(made, units, np.where(candidates, scores(made, units, both), 0.0))
+        taken = self._best(made, units, again, limit, candidates)
         return price_of(made, units, candidates), taken
 
     def _best(

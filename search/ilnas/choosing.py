@@ -78,6 +78,26 @@ def scores(scaffold: Scaffold, units: Units, gradients: Gradients) -> NDArray[np
     return found
 
 
+def worth(scaffold: Scaffold, units: Units, score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores by what each parameter is worth, those of new nodes and layers included.
+
+    What needs a closed opener is judged together with it: of its units the best ones, as many as
+    make Σ size·score² / (cost + Σ size) largest, all have the root of that; to first order it is
+    by how much the loss falls for each parameter. Any other unit keeps its score.
+    """
+    found = score.copy()
+    order = np.lexsort((-score, units.opener))
+    starts = np.searchsorted(units.opener[order], np.arange(len(scaffold.openers) + 1))
+    for opener, start, end in zip(scaffold.openers, starts, starts[1:], strict=False):
+        mine = order[start:end]
+        if len(mine):
+            size = np.cumsum(units.size[mine])
+            ratio = np.cumsum(units.size[mine] * score[mine] ** 2) / (opener.cost + size)
+            last = int(ratio.argmax())
+            found[mine[: last + 1]] = np.sqrt(ratio[last])
+    return found
+
+
 def best(
     scaffold: Scaffold,
     units: Units,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...grammar import loads
 from ...ir import Graph, GrowcError, initialize
-from ...ir.ops import Conv
+from ...ir.ops import Conv, Linear
 from ...ir.weights import generator
 
 LAST_STAGE = 8
@@ -78,7 +78,8 @@ def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: fl
     Each layer but the last is two that are added: one with weights that all tasks share, and one of
     the task's own. They have kernels in different places, so that together they are one layer
     α_t ⊙ W of that task; of all kernels that there are, the shared ones are about the share
-    ``shared``. Batch norms and last layers are each task's own.
+    ``shared`` (of 0, there is only the task's own). Batch norms and last layers are each task's
+    own.
 
     Raises :class:`GrowcError` as :func:`baseline`, and for images with different channels.
     """
@@ -93,7 +94,7 @@ def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: fl
     drawn = _draw(seed, False, stages)
 
     def made(base: int) -> Graph:
-        graph = _joint_network(tasks, drawn.widths(base))
+        graph = _joint_network(tasks, drawn.widths(base), shared > 0)
         _thin_apart(graph, tasks, drawn, seed, shared)
         return graph
 
@@ -164,7 +165,7 @@ def _network(shape: tuple[int, ...], classes: int, widths: list[list[int]]) -> G
     return loads("\n".join([*lines, "}", ""]))
 
 
-def _joint_network(tasks: Sequence[Task], widths: list[list[int]]) -> Graph:
+def _joint_network(tasks: Sequence[Task], widths: list[list[int]], shares: bool) -> Graph:
     lines = ["net ilnas {"]
     for task in tasks:
         lines.append(f"    input {task.name}_image: f32[{', '.join(map(str, task.shape))}]")
@@ -172,14 +173,16 @@ def _joint_network(tasks: Sequence[Task], widths: list[list[int]]) -> Graph:
         lines.append(f"    x = {task.name}_image")
         for i, stage in enumerate(widths, 1):
             for j, width in enumerate(stage, 1):
-                layer = _two(f"conv2d({width}, bias=false)", f"stage{i}.conv{j}", task, tasks[0])
+                op = f"conv2d({width}, bias=false)"
+                layer = _two(op, f"stage{i}.conv{j}", task, tasks[0] if shares else None)
                 lines.append(
                     f"    x = {layer} -> batch_norm as {task.name}.stage{i}.norm{j} "
                     f"-> relu as {task.name}.stage{i}.relu{j}"
                 )
             pool = "max_pool2d(2)" if i < len(widths) else "global_avg_pool -> flatten"
             lines.append(f"    x = x -> {pool}")
-        hidden = _two(f"linear({widths[-1][-1]}, bias=false)", "hidden", task, tasks[0])
+        op = f"linear({widths[-1][-1]}, bias=false)"
+        hidden = _two(op, "hidden", task, tasks[0] if shares else None)
         lines.append(
             f"    output {task.name} = {hidden} -> relu "
             f"-> linear({task.classes}) as {task.name}.head"
@@ -187,8 +190,11 @@ def _joint_network(tasks: Sequence[Task], widths: list[list[int]]) -> Graph:
     return loads("\n".join([*lines, "}", ""]))
 
 
-def _two(op: str, name: str, task: Task, first: Task) -> str:
-    """A layer that is the sum of a shared one and the task's own."""
+def _two(op: str, name: str, task: Task, first: Task | None) -> str:
+    """A layer that is the sum of a shared one, whose weights are called after the ``first`` task's,
+    and the task's own; without a first one, only that."""
+    if first is None:
+        return f"x -> {op} as {task.name}.{name}"
     if task is first:
         shared = f"x -> {op} as shared.{name}"
     else:
@@ -200,25 +206,33 @@ def _thin_apart(
     graph: Graph, tasks: Sequence[Task], drawn: _Drawn, seed: int, shared: float
 ) -> None:
     """Leave out kernels such that what is shared and what is a task's own never meet, each task
-    has the density that was drawn, and of all kernels the shared ones are ``shared``."""
+    has the density that was drawn, and of all kernels the shared ones are ``shared``. In each task
+    every channel keeps a kernel coming in and one going out."""
     densities = iter(density for stage in drawn.stages for _, density in stage)
     # s + T·p = 1 part, of which s is shared: a task sees s + p of them.
-    own = (1 - shared) / len(tasks)
-    of_task = shared / (shared + own)
+    of_task = shared / (shared + (1 - shared) / len(tasks))
+    first = f"{tasks[0].name}."
     for node in graph:
-        if not node.name.startswith("shared."):
+        name = node.name.removeprefix(first)
+        if node.name == name or name == "head" or not isinstance(node.op, (Conv, Linear)):
             continue
-        name = node.name.removeprefix("shared.")
-        key = node.parameter("weight")
-        rows, columns, *window = graph.parameters()[key].shape
+        if name.startswith("shared."):
+            continue
+        rows, columns, *window = graph.parameters()[node.parameter("weight")].shape
         density = next(densities, sum(DENSITY) / 2)
+        key = f"shared.{name}.weight"
         split = generator(seed, "shared kernels", key).random((rows, columns)) < of_task
-        parts = [(key, None)] + [(f"{task.name}.{name}.weight", task) for task in tasks]
-        for part, task in parts:
-            rng = generator(seed, "kernels", key if task is None else part)
-            there = _kernels(rows, columns, density, rng) & (split if task is None else ~split)
-            mask = there.reshape(rows, columns, *[1] * len(window))
-            graph.weights.masks[part] = np.broadcast_to(mask, (rows, columns, *window)).copy()
+        common = _kernels(rows, columns, density, generator(seed, "kernels", key)) & split
+        masks = {key: common}
+        for task in tasks:
+            own = f"{task.name}.{name}.weight"
+            rng = generator(seed, "kernels", own)
+            there = _kernels(rows, columns, density, rng) & ~split
+            masks[own] = _completed(there | common, rng) & ~common
+        for part, kernels in masks.items():
+            if part in graph.parameters():
+                mask = kernels.reshape(rows, columns, *[1] * len(window))
+                graph.weights.masks[part] = np.broadcast_to(mask, (rows, columns, *window)).copy()
 
 
 def _thin(graph: Graph, drawn: _Drawn, seed: int) -> None:
@@ -239,4 +253,15 @@ def _kernels(
     there = rng.random((rows, columns)) < density
     there[np.arange(rows), rng.integers(columns, size=rows)] = True
     there[rng.integers(rows, size=columns), np.arange(columns)] = True
+    return there
+
+
+def _completed(there: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """With a kernel more wherever a channel has none coming in, or going out."""
+    rows, columns = there.shape
+    there = there.copy()
+    for row in np.flatnonzero(~there.any(1)):
+        there[row, rng.integers(columns)] = True
+    for column in np.flatnonzero(~there.any(0)):
+        there[rng.integers(rows), column] = True
     return there
