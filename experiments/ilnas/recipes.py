@@ -71,16 +71,39 @@ RECIPES = {
     "fashion_to_cifar10": Recipe(
         (f"{CIFAR}?size=28&channels=1",), 2_500_000, "90.9 %", 150, after="fashion_1.0M"
     ),
-    # Small ones, which the paper does not have.
-    "fashion_small": Recipe((FASHION,), 30_000, "none", 5, every=0.25),
+    # Small ones, which the paper does not have, of images of 16x16. No crops by four pixels.
+    "fashion_small": Recipe((f"{FASHION}?size=16",), 30_000, "none", 5, every=0.25, crop="none"),
     "fashion_to_mnist_small": Recipe(
-        (MNIST,), 40_000, "none", 3, every=0.25, after="fashion_small", flip=False
+        (f"{MNIST}?size=16",),
+        40_000,
+        "none",
+        3,
+        every=0.25,
+        after="fashion_small",
+        crop="none",
+        flip=False,
     ),
-    "mnist_small": Recipe((MNIST,), 40_000, "none", 3, every=0.25, flip=False),
+    "mnist_small": Recipe(
+        (f"{MNIST}?size=16",), 40_000, "none", 3, every=0.25, crop="none", flip=False
+    ),
     "mnist_fashion_20_small": Recipe(
-        (MNIST, FASHION), 60_000, "none", 5, every=0.25, shared=0.2, flip=False
+        (f"{MNIST}?size=16", f"{FASHION}?size=16"),
+        60_000,
+        "none",
+        5,
+        every=0.25,
+        shared=0.2,
+        crop="none",
+        flip=False,
     ),
     "mnist_fashion_0_small": Recipe(
-        (MNIST, FASHION), 60_000, "none", 5, every=0.25, shared=0.0, flip=False
+        (f"{MNIST}?size=16", f"{FASHION}?size=16"),
+        60_000,
+        "none",
+        5,
+        every=0.25,
+        shared=0.0,
+        crop="none",
+        flip=False,
     ),
 }
