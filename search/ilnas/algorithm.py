@@ -45,7 +45,9 @@ class Ilnas(Search):
     gradients stay (ILNAS section 3.3). m = A_lr·|α|, with A_lr the architecture learning rate,
     which is multiplied by ``decay`` from one expansion to the next.
 
-    What is added starts at zero: the trial step only serves to choose.
+    What is added starts at zero: the trial step only serves to choose. Units compare by what each
+    parameter is worth (:func:`scores`, :func:`worth`), those of a new node or layer that they need
+    included; the paper leaves open what these cost.
 
     In a network with several outputs, one for each task, ``shared`` is the wanted share of
     parameters that several of them depend on. These, and each task's own, are then chosen apart,
