@@ -121,7 +121,7 @@ def test_what_one_process_alone_finds_is_said(tmp_path: Path) -> None:
     script.write_text(
         "import os, growc\nfrom growc.train import runs\n"
         "def missing(*args, **more): raise growc.GrowcError('no images on this machine')\n"
-        "if os.environ['RANK'] == '1': runs.open_data = missing\n"
+        "if os.environ['RANK'] == '1': runs.open_all = missing\n"
         "from growc.cli import main\nmain()\n"
     )
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
