@@ -46,14 +46,14 @@ def report(name: str, lines: list[str]) -> None:
     (RESULTS / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-def circumstances() -> list[str]:
-    """What a result depends on: machine, commit, date."""
+def circumstances(ran_at: str | None = None) -> list[str]:
+    """What a result depends on: machine, commit (``ran_at`` if it was made elsewhere), date."""
     import torch
 
     return [
         f"machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} "
         f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}",
-        f"commit:  {_commit()}",
+        f"commit:  {ran_at or _commit()}",
         f"date:    {datetime.now(UTC):%Y-%m-%d}",
     ]
 

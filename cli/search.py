@@ -19,11 +19,7 @@ from .training_options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..ir import Graph
     from ..search.ilnas import Ilnas
-    from ..train.data import DataSet
     from ..train.schedule import Repeated
     from ..train.settings import Settings
 
@@ -146,6 +142,7 @@ def ilnas(**params: Any) -> None:
     from ..train.machine import settle_in
 
     settle_in()
+    from ..search.ilnas import start_for
     from ..train.runs import largest, sets_of
 
     # Growth steps of a search leave the learning rate alone: set with the schedule below.
@@ -167,22 +164,9 @@ def ilnas(**params: Any) -> None:
     graph = graph_of(params)
     if graph is None and not params["resume"]:
         size = params["start_params"] or own["max_params"] // 2
-        graph = _start(data, size, told.seed, own.get("shared"))
+        shared = own.get("shared")
+        graph = start_for(data, size, told.seed, SHARED if shared is None else shared)
     run("search ilnas", graph, told, params, data)
-
-
-def _start(data: Sequence[DataSet], size: int, seed: int, shared: float | None) -> Graph:
-    """The network that a search without a file begins at."""
-    from ..search.ilnas import Task, baseline, joint_baseline
-    from ..train.data.joint import task_names
-
-    if len(data) == 1:
-        return baseline(data[0].shape, len(data[0].classes), size, seed)
-    tasks = [
-        Task(name, one.shape, len(one.classes))
-        for name, one in zip(task_names(data), data, strict=True)
-    ]
-    return joint_baseline(tasks, size, seed, SHARED if shared is None else shared)
 
 
 def _stored(told: Settings) -> Repeated | None:

@@ -13,21 +13,13 @@ from .training_options import (
     check_usage,
     given,
     graph_of,
+    numbers,
     settings_of,
     training_options_but_length,
 )
 
 if TYPE_CHECKING:
     from ..search.neuroevolution.settings import Evolution
-
-
-def _widths(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter("give numbers with commas between them: 0.5,1,2") from None
 
 
 OWN = (
@@ -78,7 +70,7 @@ OWN = (
 )
 @click.option(
     "--widths",
-    callback=_widths,
+    callback=numbers(float, "give numbers with commas between them: 0.5,1,2"),
     metavar="X,X",
     help="Widths of new R2R blocks, as multiples of their output.  [default: 0.5,1,2]",
 )

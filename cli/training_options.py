@@ -35,13 +35,21 @@ NOT_SETTINGS = {"file", "settings", "weights", "folder", "config", "epochs", "de
 NOT_SETTINGS |= {"tensorboard", "resume", "force", "as_json"}
 
 
-def _updates(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter("give updates with commas between them: 3000,4500") from None
+def numbers(kind: type[int] | type[float], help: str) -> Callable[..., Any]:
+    """A callback that reads numbers with commas between them."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            return tuple(kind(part) for part in value.split(","))
+        except ValueError:
+            raise click.BadParameter(help) from None
+
+    return read
+
+
+_updates = numbers(int, "give updates with commas between them: 3000,4500")
 
 
 PATIENCE = 3.0

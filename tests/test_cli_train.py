@@ -183,7 +183,7 @@ def test_processes_agree_on_when_to_write_a_checkpoint(tmp_path: Path) -> None:
     """Their clocks differ; one that writes alone would wait for the other for ever."""
     script = tmp_path / "eager.py"
     script.write_text(
-        "from growc.train import loop\nloop.CHECKPOINT_SECONDS = 0.02\n"
+        "from growc.train import pace\npace.CHECKPOINT_SECONDS = 0.02\n"
         "from growc.cli import main\nmain()\n"
     )
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -203,7 +203,7 @@ def test_processes_resume_from_between_evaluations(tmp_path: Path) -> None:
     """Both die seven updates after a timed checkpoint, which has a growth step behind it."""
     script = tmp_path / "dying.py"
     script.write_text(
-        "import os\nfrom growc.train import loop\nloop.CHECKPOINT_SECONDS = 0.0\n"
+        "import os\nfrom growc.train import loop, pace\npace.CHECKPOINT_SECONDS = 0.0\n"
         "update = loop.Loop._update\n"
         "def dying(self, *batch):\n"
         "    update(self, *batch)\n"

@@ -25,7 +25,7 @@ from growc.search.neuroevolution import Evolution, breeding, loop, mutation, neu
 from growc.search.neuroevolution import selection as selecting
 from growc.search.neuroevolution.ensemble import ensemble, head_parameters
 from growc.search.neuroevolution.head import trained_ensemble
-from growc.train import Settings, open_data, train
+from growc.train import Settings, open_data, pace, train
 from growc.train.data import Batches, Normalization
 from growc.train.data.joint import JointBatches
 from growc.train.observers import Observer
@@ -303,7 +303,7 @@ def test_it_goes_on_from_checkpoints_between_evaluations(
 ) -> None:
     evolution = replace(FEW, moments=moments, statistics=statistics, iterations=1)
     run(tmp_path / "whole", evolution)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(Interrupted):
         run(tmp_path / "part", evolution, observer=Interrupting(18))
     stored = torch.load(tmp_path / "part" / "checkpoint.pt", weights_only=True)

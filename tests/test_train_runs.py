@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import growc
 from growc.ir import files
-from growc.train import Settings, growth_steps, loop, train
+from growc.train import Settings, growth_steps, loop, pace, train
 from growc.train.data import Batches, Normalization, open_data
 from growc.train.observers import Observer
 
@@ -317,7 +317,7 @@ def test_killed_while_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
 
 def test_checkpoints_between_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after each update, also after one with a growth step before it."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "CHECKPOINT_SECONDS", 0.0)
     require_same_when_killed(tmp_path, SHORT, (3, 8, 11, 14))
 
 
@@ -348,7 +348,7 @@ def sizes(where: Path) -> list[int]:
 
 def test_a_step_that_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies of channels stay equal, as the rate is 0 when they come; their moments move on."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "CHECKPOINT_SECONDS", 0.0)
     grow = "at 6: net2wider; at 10: merge_duplicates"
     still = {"lr_schedule": "steps", "lr_steps": (5,), "lr_decay": 0.0}
     require_same_when_killed(tmp_path, replace(SHORT, grow=grow, **still), (8, 12))
@@ -358,7 +358,7 @@ def test_a_step_that_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_steps_under_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters that are missing are not trained, before and after a resumption."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "CHECKPOINT_SECONDS", 0.0)
     grow = "at 4: new_node{count=2}; at 8: new_connection{count=3}; at 12: r2deeper{at=block1}"
     require_same_when_killed(tmp_path, replace(SHORT, grow=grow), (6, 10, 13))
     found = sizes(tmp_path / "whole")
@@ -440,7 +440,7 @@ def test_weights_that_are_no_numbers_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The update of a finite loss can break the weights; no evaluation comes between."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "CHECKPOINT_SECONDS", 0.0)
 
     class Breaking(Observer):
         def updated(self, update: int, loss: float) -> None:

@@ -6,6 +6,7 @@ Plain values and tensors only: it is read without executing anything (``weights_
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,21 @@ class Progress:
     """Those since the last growth step, as many as it takes to see that they no longer fall."""
     best: dict[str, Any] | None = None
     """The row of the best evaluation so far."""
+
+    @property
+    def train_loss(self) -> float | None:
+        """The mean training loss since the last evaluation."""
+        return math.fsum(self.losses) / len(self.losses) if self.losses else None
+
+    def evaluated(self, row: dict[str, Any]) -> bool:
+        """Add an evaluation; whether it is the best so far, equals by their loss."""
+        best = self.best
+        better = best is None or (row["accuracy"], -row["loss"]) > (best["accuracy"], -best["loss"])
+        if better:
+            self.best = row
+        self.rows.append(row)
+        self.losses = []
+        return better
 
 
 @dataclass

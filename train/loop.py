@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..backends import graph_of, to_torch
 from ..grammar import load
@@ -17,11 +17,12 @@ from ..ir import GrowcError
 from ..ir.parts import shared_size
 from .checkpoint import State, on_device, to_bytes
 from .data import DataSet
-from .data.joint import Images, Joint, JointBatches, Labels, task_names
+from .data.joint import Images, JointBatches, Labels, task_names
 from .evaluation import Score, evaluate
 from .growth_steps import drops, take
 from .observers import Observer
 from .optimization import autocast, loss_of, set_rate
+from .pace import LOOK_EVERY, Pace, overflowed
 from .prefetching import in_order
 from .processes import Processes
 from .run_folder import RunFolder
@@ -29,12 +30,6 @@ from .schedule import GrowthStep, Repeated, Schedule, seed_of
 from .searching import Look
 from .settings import Settings
 from .stepping import deterministic, seed_dropout, to_device, train_step
-
-LOOK_EVERY = 20
-"""How many updates a loss may wait on a GPU or be shared among processes before it is looked at:
-each look waits for the GPU."""
-CHECKPOINT_SECONDS = 300.0
-"""A checkpoint is written at each evaluation, and between them after so long."""
 
 
 class Loop:
@@ -66,8 +61,7 @@ class Loop:
         self.processes, self.observer, self.workers = processes, observer, workers
         self.loss_of = loss_of(settings)
         self.autocast = autocast(settings, processes.device)
-        self._unseen: list[Tensor] = []
-        self._since = self._written = time.perf_counter()
+        self.pace = Pace(state.progress, processes)
         self._adopt(state.model)
 
     def _adopt(self, model: nn.Module) -> None:
@@ -88,7 +82,7 @@ class Loop:
         """
         progress, updates = self.state.progress, self.settings.updates
         self.state.model.train()
-        self._since = time.perf_counter()
+        self.pace.start()
         train = in_order(self.batches["train"], progress.update, updates, self.workers)
         with deterministic(), closing(train):
             while True:
@@ -100,7 +94,7 @@ class Loop:
                 if step is not None:
                     self._grow(step)
                 self._update(*next(train))
-                if self._is_late():
+                if self.pace.is_late():
                     self._checkpoint()
         return self._end()
 
@@ -109,17 +103,6 @@ class Loop:
         if rows and rows[-1]["update"] == update:
             return False  # resumed right after it
         return update % self.settings.evaluate_every == 0 or update >= self.settings.updates
-
-    def _is_late(self) -> bool:
-        """Whether the last checkpoint is long ago, by the first process's clock: all must agree,
-        and are asked only now and then."""
-        late = time.perf_counter() - self._written > CHECKPOINT_SECONDS
-        if self.processes.ranks == 1:
-            return late
-        if self.state.progress.update % LOOK_EVERY:
-            return False
-        said = torch.tensor([late and self.processes.first], device=self.processes.device)
-        return bool(self.processes.total(said.to(torch.int64)))
 
     def _due_step(self) -> GrowthStep | Repeated | None:
         """The growth step that is to be taken now."""
@@ -154,22 +137,12 @@ class Loop:
             self.autocast,
             clip=settings.clip,
         )
-        progress.update += 1
-        progress.flops += self.flops
-        self._unseen.append(loss)
-        alone_on_cpu = device.type == "cpu" and self.processes.ranks == 1
-        if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
+        if self.pace.updated(loss, self.flops):
             self._look()
 
     def _look(self) -> None:
         """Look at the losses that were not looked at yet."""
-        if not self._unseen:
-            return
-        losses = torch.stack(self._unseen).double()
-        seen = (self.processes.total(losses) / self.processes.ranks).tolist()
-        first = self.state.progress.update - len(seen)
-        self._unseen = []
-        for update, loss in enumerate(seen, first):
+        for update, loss in self.pace.losses():
             if not math.isfinite(loss):
                 raise self._diverged(f"the loss of update {update + 1} is {loss}", update)
             self.state.progress.losses.append(loss)
@@ -181,10 +154,7 @@ class Loop:
     def _diverged(self, what: str, update: int) -> GrowcError:
         rows = self.state.progress.rows
         if not rows:
-            return GrowcError(
-                f"{what}: the network overflows before any training",
-                help="start with smaller weights: another --seed, another init, or --weights",
-            )
+            return overflowed(what)
         kept = f"{self.folder.path / 'last.arch'} is the model after {rows[-1]['update']} updates"
         grown = [g["update"] for g in self.state.progress.growths if g["update"] <= update]
         after = f", {update - grown[-1]} updates after the network grew" if grown else ""
@@ -199,7 +169,7 @@ class Loop:
     def _pause(self) -> None:
         """Stop the clock, which counts training only."""
         self._look()
-        self.state.progress.seconds += time.perf_counter() - self._since
+        self.pace.stop()
 
     def _evaluate(self) -> None:
         self._pause()
@@ -211,7 +181,6 @@ class Loop:
             raise self._diverged(
                 f"the validation loss after {progress.update} updates is {loss}", progress.update
             )
-        losses = progress.losses
         row = {
             "update": progress.update,
             "seconds": round(progress.seconds, 3),
@@ -219,16 +188,11 @@ class Loop:
             "params": self.graph.parameter_count(),
             "loss": loss,
             "accuracy": accuracy,
-            "train_loss": math.fsum(losses) / len(losses) if losses else None,
+            "train_loss": progress.train_loss,
             "lr": set_rate(state.optimizer, self.settings, progress.update),
             **self._by_task("accuracy", score.accuracies),
         }
-        progress.rows.append(row)
-        progress.losses = []
-        best = progress.best
-        better = best is None or (accuracy, -loss) > (best["accuracy"], -best["loss"])
-        if better:
-            progress.best = row
+        better = progress.evaluated(row)
         if self.processes.first:
             # The checkpoint last: killed before it, the run makes this evaluation again, and no
             # curve lacks it.
@@ -239,7 +203,7 @@ class Loop:
             self.folder.write_metrics(progress.rows)
             self.observer.evaluated(row, better)
             self.folder.write_checkpoint(to_bytes(state, self.identity))
-        self._since = self._written = time.perf_counter()
+        self.pace.wrote_checkpoint()
 
     def _by_task(self, what: str, values: Sequence[float]) -> dict[str, float]:
         """A column for each task, if there are several."""
@@ -256,7 +220,7 @@ class Loop:
         self.processes.share_buffers(self.state.model)
         if self.processes.first:
             self.folder.write_checkpoint(to_bytes(self.state, self.identity))
-        self._since = self._written = time.perf_counter()
+        self.pace.wrote_checkpoint()
 
     def _require_finite(self) -> None:
         """A loss may be fine when the update after it was not: keep such weights out of files."""
@@ -278,7 +242,7 @@ class Loop:
             choice = step.search.choose(self._look_of(index, step))
             step = GrowthStep(progress.update, choice.passes, step.span)
             notes = {**choice.notes, "seconds": round(time.perf_counter() - start, 4)}
-        judged = self._on_device(self.batches["growth"].batch(0))
+        judged = to_device(self.batches["growth"].batch(0), self.processes.device)
         together = notes is not None
         taken = take(step, index, state, self.settings, judged, self.loss_of, together=together)
         if notes is not None:
@@ -295,7 +259,7 @@ class Loop:
             compiled = None if taken.growth is None else taken.growth.compiled
             self.folder.write_growth(progress.growths, compiled)
             self.observer.grew(taken.entry)
-        self._since = time.perf_counter()
+        self.pace.start()
 
     def _look_of(self, index: int, step: Repeated) -> Look:
         """What a search sees now."""
@@ -307,17 +271,14 @@ class Loop:
             left=1 + sum(time > update for time in step.times(settings.updates)),
             seed=seed_of(settings.seed, index),
             rate=set_rate(self.state.optimizer, settings, update),
-            batches=lambda n: [self._on_device(train.batch(update + i)) for i in range(n)],
+            batches=lambda n: [
+                to_device(train.batch(update + i), processes.device) for i in range(n)
+            ],
             loss_of=self.loss_of,
             total=processes.total,
             processes=processes.ranks,
             device=processes.device,
         )
-
-    def _on_device(self, batch: Joint) -> Joint:
-        device = self.processes.device
-        images, labels = batch
-        return tuple(x.to(device) for x in images), tuple(y.to(device) for y in labels)
 
     # ---- the end
 

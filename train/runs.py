@@ -89,8 +89,7 @@ def train(
             where.require()
         elif not overwrite:
             where.require_none()
-        if settings.precision == "float16" and processes.device.type == "cpu":
-            raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
+        require_precision(settings, processes)
         if data is None:
             data = sets_of(settings)
         sets = (data,) if isinstance(data, DataSet) else tuple(data)
@@ -126,18 +125,9 @@ def train(
             state = _state(start, content, settings, where, processes)
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
-            if not processes.first:
-                watching: Observer = Observer()
-            else:
-                observers = [observer or Observer()]
-                if curves:
-                    where.make_room_for_curves()
-                    observers.append(TensorBoard(where.curves))
-                watching = Several(*observers)
+            watching = watched(observer, where, processes, curves)
             if workers is None:
-                # Files must be read and unpacked; what is in memory is a fraction of a millisecond.
-                files = any(one.name == "folder" for one in sets)
-                workers = (os.cpu_count() or 1) if files else 0
+                workers = usual_workers(sets)
             loop = Loop(
                 state, settings, sets, batches, schedule, where, run, processes, watching, workers
             )
@@ -267,6 +257,31 @@ def require_variance(
 
 def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
+
+
+def require_precision(settings: Settings, processes: Processes) -> None:
+    """Raise :class:`GrowcError` for a precision that the device has not."""
+    if settings.precision == "float16" and processes.device.type == "cpu":
+        raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
+
+
+def watched(
+    observer: Observer | None, where: RunFolder, processes: Processes, curves: bool
+) -> Observer:
+    """Who is told how a run goes: in the first process the observer, and TensorBoard for curves."""
+    if not processes.first:
+        return Observer()
+    observers = [observer or Observer()]
+    if curves:
+        where.make_room_for_curves()
+        observers.append(TensorBoard(where.curves))
+    return Several(*observers)
+
+
+def usual_workers(sets: Sequence[DataSet]) -> int:
+    """How many threads prepare batches. Files must be read and unpacked; what is in memory is a
+    fraction of a millisecond."""
+    return (os.cpu_count() or 1) if any(one.name == "folder" for one in sets) else 0
 
 
 def _state(

@@ -169,9 +169,7 @@ def table(file: Path, spec: str, epochs: float, params: int, ran_at: str | None)
         "",
     ]
     old = file.with_suffix(".txt")
-    where = [*circumstances(), f"threads: {torch.get_num_threads()}"]
-    if ran_at:
-        where = [f"commit:  {ran_at}" if x.startswith("commit:") else x for x in where]
+    where = [*circumstances(ran_at), f"threads: {torch.get_num_threads()}"]
     old.write_text("\n".join([*lines, *where, ""]), encoding="utf-8")
 
 

@@ -30,9 +30,8 @@ from benchmarks.common import circumstances
 from growc import Graph, load
 from growc.ir.ops import Add
 from growc.ir.parts import shared_size
-from growc.search.ilnas import Ilnas, Task, baseline, joint_baseline
+from growc.search.ilnas import Ilnas, start_for
 from growc.train import Settings, train
-from growc.train.data.joint import task_names
 from growc.train.runs import largest, sets_of
 
 from .recipes import RECIPES, Recipe
@@ -139,13 +138,7 @@ class Runs:
             graph = load(self.folder(recipe.after) / "last.arch")
             earlier = sets_of(self._settings(RECIPES[recipe.after]))
             return aligned(graph, earlier[0].classes, sets[0].classes)
-        if len(sets) == 1:
-            return baseline(sets[0].shape, len(sets[0].classes), params // 3, self.seed)
-        tasks = [
-            Task(name, one.shape, len(one.classes))
-            for name, one in zip(task_names(sets), sets, strict=True)
-        ]
-        return joint_baseline(tasks, params // 3, self.seed, recipe.shared or 0.0)
+        return start_for(sets, params // 3, self.seed, recipe.shared or 0.0)
 
 
 SAME = {"automobile": "car"}
@@ -210,10 +203,8 @@ def table(ran_at: str | None) -> str:
         "too.",
         "",
     ]
-    where = [*circumstances(), f"threads: {torch.get_num_threads()}"]
-    if ran_at:
-        where = [f"commit:  {ran_at}" if x.startswith("commit:") else x for x in where]
-    return "\n".join([*lines, *where, ""])
+    threads = f"threads: {torch.get_num_threads()}"
+    return "\n".join([*lines, *circumstances(ran_at), threads, ""])
 
 
 def main() -> None:

@@ -103,12 +103,10 @@ def table(ran_at: str | None) -> str:
         "validation, test: accuracy of the best model, on 1,000 images (standard error 0.015).",
         "train loss: the mean since the evaluation before, at the end.",
         "",
-        *circumstances(),
+        *circumstances(ran_at),
         f"threads: {torch.get_num_threads()}",
         "",
     ]
-    if ran_at:
-        lines = [f"commit:  {ran_at}" if x.startswith("commit:") else x for x in lines]
     return "\n".join(lines)
 
 

@@ -199,12 +199,10 @@ def table(file: Path, spec: str, scale: float, ran_at: str | None) -> None:
         "TFLOP and seconds: of the whole search, the ensemble's head included; runs shared the",
         "machine.",
         "",
-        *circumstances(),
+        *circumstances(ran_at),
         f"threads: {torch.get_num_threads()}",
         "",
     ]
-    if ran_at:
-        lines = [f"commit:  {ran_at}" if x.startswith("commit:") else x for x in lines]
     file.with_suffix(".txt").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -16,6 +16,8 @@ from ...grammar import loads
 from ...ir import Graph, GrowcError, initialize
 from ...ir.ops import Conv, Linear
 from ...ir.weights import generator
+from ...train.data import DataSet
+from ...train.data.joint import task_names
 
 LAST_STAGE = 8
 """About how many pixels wide the images of the last stage are."""
@@ -99,6 +101,20 @@ def joint_baseline(tasks: Sequence[Task], parameters: int, seed: int, shared: fl
         return graph
 
     return _of_size(made, parameters, seed)
+
+
+def start_for(sets: Sequence[DataSet], parameters: int, seed: int, shared: float) -> Graph:
+    """A random network for these data sets, of several with ``shared`` of its kernels shared.
+
+    Raises :class:`GrowcError` as :func:`baseline` and :func:`joint_baseline`.
+    """
+    tasks = [
+        Task(name, one.shape, len(one.classes))
+        for name, one in zip(task_names(sets), sets, strict=True)
+    ]
+    if len(tasks) > 1:
+        return joint_baseline(tasks, parameters, seed, shared)
+    return baseline(tasks[0].shape, tasks[0].classes, parameters, seed)
 
 
 def stages_of(shape: tuple[int, ...]) -> int:

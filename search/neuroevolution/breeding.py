@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...backends import graph_of
 from ...ir import Graph, GrowcError
 from ...train.data.seeding import generator
 from ...train.growth_steps import checked
@@ -36,6 +37,7 @@ def fill(
     """
     born: list[dict[str, Any]] = []
     barren: dict[int, Barren] = {}
+    taken = population.names()
     while len(population) < told.population:
         number = len(history.lineage)
         random = generator(settings.seed, MUTATE, number)
@@ -52,7 +54,7 @@ def fill(
             random,
             seed=seed_of(settings.seed, number),
             verify=settings.verify,
-            taken=population.names(),
+            taken=taken,
         )
         if isinstance(drawn, Barren):
             barren[parent.number] = drawn
@@ -65,6 +67,7 @@ def fill(
             scale_lr=told.scale_lr,
             scale_weight_decay=told.scale_weight_decay,
         )
+        taken.update(graph_of(child.module).parameters())
         processes.require_same(child.module, f"after the birth of model {number}")
         entry = entry_of(number, drawn.graph) | {
             "parent": parent.number,

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...ir import Graph, GrowcError
 from ...train.data import Batches, DataSet
 from ...train.data.joint import Joint, JointBatches
-from ...train.loop import CHECKPOINT_SECONDS, LOOK_EVERY
 from ...train.observers import Observer
 from ...train.optimization import set_rate
+from ...train.pace import Pace, overflowed
 from ...train.prefetching import in_order
 from ...train.processes import Processes
 from ...train.settings import Settings
@@ -55,8 +54,7 @@ class Loop:
         self.folder, self.identity = folder, identity
         self.processes, self.observer, self.workers = processes, observer, workers
         self.training = JointTraining(state.population, state.scaler, settings, processes)
-        self._unseen: list[Tensor] = []
-        self._since = self._written = time.perf_counter()
+        self.pace = Pace(state.progress, processes)
         self._last: tuple[int, Scores] | None = None
 
     @property
@@ -72,7 +70,7 @@ class Loop:
         more, or if a file cannot be read or written; the last checkpoint is kept.
         """
         progress, history, settings = self.state.progress, self.state.history, self.settings
-        self._since = time.perf_counter()
+        self.pace.start()
         train = in_order(self.train, progress.update, settings.updates, self.workers)
         with deterministic(), closing(train):
             while True:
@@ -83,7 +81,7 @@ class Loop:
                         break
                     self._evolve()
                 self._update(next(train))
-                if self._is_late():
+                if self.pace.is_late():
                     self.checkpoint()
         return self._selected()
 
@@ -96,38 +94,15 @@ class Loop:
         ends = update == self.evolution.boundary(generation)
         return ends or (update - start) % self.settings.evaluate_every == 0
 
-    def _is_late(self) -> bool:
-        """Whether the last checkpoint is long ago, by the first process's clock: all must agree,
-        and are asked only now and then."""
-        late = time.perf_counter() - self._written > CHECKPOINT_SECONDS
-        if self.processes.ranks == 1:
-            return late
-        if self.state.progress.update % LOOK_EVERY:
-            return False
-        said = torch.tensor([late and self.processes.first], device=self.processes.device)
-        return bool(self.processes.total(said.to(torch.int64)))
-
     # ---- joint training (algorithm 4)
 
     def _update(self, batch: Joint) -> None:
-        progress = self.state.progress
-        loss, flops = self.training.step(progress.update, batch)
-        progress.update += 1
-        progress.flops += flops
-        self._unseen.append(loss)
-        alone_on_cpu = self.processes.device.type == "cpu" and self.processes.ranks == 1
-        if alone_on_cpu or len(self._unseen) >= LOOK_EVERY:
+        if self.pace.updated(*self.training.step(self.state.progress.update, batch)):
             self._look()
 
     def _look(self) -> None:
         """Look at the losses that were not looked at yet."""
-        if not self._unseen:
-            return
-        losses = torch.stack(self._unseen).double()
-        seen = (self.processes.total(losses) / self.processes.ranks).tolist()
-        first = self.state.progress.update - len(seen)
-        self._unseen = []
-        for update, loss in enumerate(seen, first):
+        for update, loss in self.pace.losses():
             if not math.isfinite(loss):
                 raise self._diverged(f"the loss of update {update + 1} is {loss}")
             self.state.progress.losses.append(loss)
@@ -136,10 +111,7 @@ class Loop:
     def _diverged(self, what: str) -> GrowcError:
         rows = self.state.progress.rows
         if not rows:
-            return GrowcError(
-                f"{what}: the network overflows before any training",
-                help="start with smaller weights: another --seed, another init, or --weights",
-            )
+            return overflowed(what)
         return GrowcError(
             f"{what}: training has diverged, and stopped",
             help=f"{self.folder.path / 'last.arch'} is the best model after {rows[-1]['update']} "
@@ -151,7 +123,7 @@ class Loop:
     def _pause(self) -> None:
         """Stop the clock, which counts training and evolution only."""
         self._look()
-        self.state.progress.seconds += time.perf_counter() - self._since
+        self.pace.stop()
 
     def measure(
         self, models: Sequence[nn.Module], part: str = "judge", predict: Predict | None = None
@@ -189,7 +161,7 @@ class Loop:
                 )
         graphs = self.state.population.graphs()
         best = scores.best()
-        member, losses = self.members[best], progress.losses
+        member = self.members[best]
         row: dict[str, Any] = {
             "update": progress.update,
             "seconds": round(progress.seconds, 3),
@@ -197,7 +169,7 @@ class Loop:
             "params": graphs[best].parameter_count(),
             "loss": scores.losses[best],
             "accuracy": scores.accuracies[best],
-            "train_loss": math.fsum(losses) / len(losses) if losses else None,
+            "train_loss": progress.train_loss,
             "lr": set_rate(member.optimizer, self.settings, progress.update),
             "iteration": history.generation,
             "model": member.number,
@@ -205,15 +177,7 @@ class Loop:
             "distinct_params": self.state.population.parameter_count(),
             "mean_accuracy": math.fsum(scores.accuracies) / len(self.members),
         }
-        progress.rows.append(row)
-        progress.losses = []
-        before = progress.best
-        better = before is None or (row["accuracy"], -row["loss"]) > (
-            before["accuracy"],
-            -before["loss"],
-        )
-        if better:
-            progress.best = row
+        better = progress.evaluated(row)
         history.scores += self._scores(graphs, scores)
         if self.processes.first:
             # The checkpoint last: killed before it, the search makes this evaluation again.
@@ -256,7 +220,7 @@ class Loop:
     def _write_checkpoint(self) -> None:
         if self.processes.first:
             self.folder.write_checkpoint(to_bytes(self.state, self.identity))
-        self._since = self._written = time.perf_counter()
+        self.pace.wrote_checkpoint()
 
     def _require_finite(self) -> None:
         """A loss may be fine when the update after it was not: keep such weights out of files."""
@@ -276,7 +240,7 @@ class Loop:
     def _evolve(self) -> None:
         """Keep the best, and fill up the population with their children."""
         self._pause()
-        self._since = time.perf_counter()
+        self.pace.start()
         progress, history = self.state.progress, self.state.history
         kept = self._selected()
         self._last = None  # other models are measured next
@@ -284,7 +248,7 @@ class Loop:
         self._write_last_of([m for m in self.members if m not in kept])
         self.state.population.keep(kept)
         born = fill(self.state.population, history, self.evolution, self.settings, self.processes)
-        progress.seconds += time.perf_counter() - self._since
+        self.pace.stop()
         if self.processes.first:
             self._write_models(self.members[len(kept) :])
             self.folder.write_lineage(history.lineage)

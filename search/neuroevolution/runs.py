@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from ...train.identity import (
     differences,
     identity,
 )
-from ...train.observers import Beginning, Observer, Several, TensorBoard
+from ...train.observers import Beginning, Observer
 from ...train.optimization import optimizer_of
 from ...train.processes import Processes, joined
 from ...train.runs import (
@@ -28,8 +27,11 @@ from ...train.runs import (
     beginning_of,
     begun,
     require_fitting,
+    require_precision,
     require_variance,
     sets_of,
+    usual_workers,
+    watched,
 )
 from ...train.settings import Settings
 from ...train.sharing import sharing_modules
@@ -78,7 +80,12 @@ def neuroevolution(
             where.require()
         elif not overwrite:
             where.require_none()
-        _require_apart(settings, processes)
+        require_precision(settings, processes)
+        if settings.grow:
+            raise GrowcError(
+                "a neuroevolution has no growth schedule: its mutations grow the networks",
+                help="leave out `grow`",
+            )
         if data is None:
             data, *more = sets_of(settings)
             if more:
@@ -135,10 +142,9 @@ def neuroevolution(
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
             run["search"] = dict(vars(evolution))
-            watching = _watching(observer, where, processes, curves)
+            watching = watched(observer, where, processes, curves)
             if workers is None:
-                # Files must be read and unpacked; what is in memory takes no time.
-                workers = (os.cpu_count() or 1) if data.name == "folder" else 0
+                workers = usual_workers([data])
             loop = Loop(
                 state,
                 settings,
@@ -170,16 +176,6 @@ def stored(folder: str | Path) -> Evolution:
     return where.stored_search()
 
 
-def _require_apart(settings: Settings, processes: Processes) -> None:
-    if settings.precision == "float16" and processes.device.type == "cpu":
-        raise GrowcError("float16 needs a GPU", help="bfloat16 works on the CPU, too")
-    if settings.grow:
-        raise GrowcError(
-            "a neuroevolution has no growth schedule: its mutations grow the networks",
-            help="leave out `grow`",
-        )
-
-
 def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:
     """Those of any run, but for those that models are judged by: all, in every process."""
     batches = batches_of(data, settings, processes)
@@ -187,18 +183,6 @@ def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[st
     for part, examples in (("judge", data.validation), ("test", data.test)):
         batches[part] = Batches(examples, normalization, batch_size=EVALUATION_BATCH, train=False)
     return batches
-
-
-def _watching(
-    observer: Observer | None, where: SearchFolder, processes: Processes, curves: bool
-) -> Observer:
-    if not processes.first:
-        return Observer()
-    observers = [observer or Observer()]
-    if curves:
-        where.make_room_for_curves()
-        observers.append(TensorBoard(where.curves))
-    return Several(*observers)
 
 
 def _state(
