@@ -116,7 +116,7 @@ def command(**params: Any) -> None:
 
     Again and again the best K networks are kept, children of them that R2R passes widen or deepen
     fill up the population, and all of them are trained, sharing the parameters that they have in
-    common. Each mutation is proved to keep the function.
+    common. R2R mutations are proved to keep the function; --verify says how others are checked.
 
     FILE is the first network. RUN gets the best network, every model ever alive in models/, and who
     came from whom in lineage.json. DATA and the other options are those of `growc train`; a search

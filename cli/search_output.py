@@ -19,6 +19,11 @@ class TalkingOfEvolution(Talking):
                 f"{b['proof']}"
             )
 
+        if event["unfilled"] is not None:
+            self._print(
+                f"{'':>10}{event['unfilled']['models']} models go on: {event['unfilled']['reason']}"
+            )
+
     def ended(self, result: dict[str, Any]) -> None:
         super().ended(result)
         if self.quiet:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..ir.diagnostics import plural
@@ -12,7 +14,7 @@ from .axes import axis
 from .charts import Chart, Point, draw, place
 from .markup import Markup, joined, table, tag
 from .page import Section
-from .reading import Birth, Evolution, Run
+from .reading import Birth, Evolution, Run, Scored
 
 LISTED = 40
 """Of more models than this the table is folded away."""
@@ -21,13 +23,12 @@ LISTED = 40
 def evolution_section(run: Run, evolution: Evolution, judged: str) -> Section:
     """The tree, the table of models, the ensemble, and what the search was told."""
     births = evolution.births
-    proved = sum(b.proof.startswith("proved") for b in births)
-    words = tag(
-        "p",
-        f"{plural(len(births), 'model')} were ever alive, in up to {max(b.born for b in births):,} "
-        f"iterations of selection and mutation. Of {plural(len(births) - 1, 'mutation')} "
-        f"{proved:,} are proved to keep the function: a child begins as good as its parent was.",
+    iterations = plural(max((b.born for b in births), default=0), "iteration")
+    alive = (
+        f"{plural(len(births), 'model')} {'was' if len(births) == 1 else 'were'} ever alive, in "
+        f"{iterations} of selection and mutation."
     )
+    words = tag("p", " ".join([alive, *_kept(births), *_unfilled(run)]))
     lines = table(
         (
             ("model", True),
@@ -47,6 +48,26 @@ def evolution_section(run: Run, evolution: Evolution, judged: str) -> Section:
     return Section("evolution", "Evolution", joined(parts))
 
 
+def _kept(births: Sequence[Birth]) -> Iterator[str]:
+    """Whether children began as good as their parents, and how well that is known."""
+    # "proved (eval, train)", "measured (eval)", "not checked (claims eval)", "not claimed"
+    ways = Counter(b.proof.partition(" (")[0] for b in births if b.parent is not None)
+    total, proved = ways.total(), ways.pop("proved", 0)
+    if not total:
+        return
+    if proved == total:
+        each = "The mutation is" if total == 1 else f"Each of the {total:,} mutations is"
+        yield f"{each} proved to keep the function: a child begins as good as its parent was."
+        return
+    others = "".join(f", and for {number:,} it is {way}" for way, number in ways.items())
+    yield f"Of {plural(total, 'mutation')} {proved:,} are proved to keep the function{others}."
+
+
+def _unfilled(run: Run) -> Iterator[str]:
+    for reason in run.outcome.unfilled if run.outcome is not None else ():
+        yield f"Iterations had fewer models than wanted: {reason}."
+
+
 def _line(birth: Birth, evolution: Evolution) -> Iterator[str]:
     yield str(birth.model)
     yield numbers.NONE if birth.parent is None else str(birth.parent)
@@ -63,8 +84,8 @@ def _line(birth: Birth, evolution: Evolution) -> Iterator[str]:
         if birth.proof
         else numbers.NONE
     )
-    mine = [s.accuracy for s in evolution.scores if s.model == birth.model]
-    yield numbers.percent(mine[-1] if mine else None)
+    mine = evolution.scores_of[birth.model]
+    yield numbers.percent(mine[-1].accuracy if mine else None)
 
 
 def _ensemble(run: Run, judged: str) -> Iterator[Markup]:
@@ -126,21 +147,22 @@ def _tree(run: Run, evolution: Evolution, judged: str) -> Iterator[Markup]:
 
 
 def _path(birth: Birth, evolution: Evolution) -> list[Point]:
-    mine = [(float(s.update), 100 * s.accuracy) for s in evolution.scores if s.model == birth.model]
+    mine = [_point(score) for score in evolution.scores_of[birth.model]]
     if not mine or birth.parent is None:
         return mine
     # The parent may be newborn, too: then its own parent is what both began as.
     ancestor: int | None = birth.parent
     while ancestor is not None:
-        before = [
-            (float(s.update), 100 * s.accuracy)
-            for s in evolution.scores
-            if s.model == ancestor and s.update < mine[0][0]
-        ]
-        if before:
-            return [before[-1], *mine]
+        scores = evolution.scores_of[ancestor]
+        earlier = bisect_left(scores, mine[0][0], key=lambda s: s.update)
+        if earlier:
+            return [_point(scores[earlier - 1]), *mine]
         ancestor = evolution.births[ancestor].parent
     return mine
+
+
+def _point(score: Scored) -> Point:
+    return float(score.update), 100 * score.accuracy
 
 
 def _branch(chart: Chart, birth: Birth, path: list[Point], alive: bool) -> Iterator[Markup]:

@@ -7,8 +7,9 @@ import csv
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,6 +89,8 @@ class Outcome:
     """How many parameters several tasks have in common; None of a single task."""
     ensemble: Ensemble | None = None
     """Of a neuroevolution that was asked for one."""
+    unfilled: tuple[str, ...] = ()
+    """Why iterations of a neuroevolution had fewer models than wanted; each reason once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Scored:
     accuracy: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evolution:
     """What the folder of a neuroevolution has besides that of any run."""
 
@@ -125,6 +128,14 @@ class Evolution:
     scores: tuple[Scored, ...]
     told: Mapping[str, Any]
     """``search.toml``."""
+
+    @cached_property
+    def scores_of(self) -> Mapping[int, Sequence[Scored]]:
+        """The evaluations of each model, in their order."""
+        found: dict[int, list[Scored]] = {birth.model: [] for birth in self.births}
+        for score in self.scores:
+            found.setdefault(score.model, []).append(score)
+        return found
 
 
 @dataclass(frozen=True)
@@ -326,6 +337,7 @@ def _outcome(found: Any) -> Outcome:
         last=_model(found["last"]),
         shared_params=_whole(found, "shared_params") if "shared_params" in found else None,
         ensemble=_ensemble(found["ensemble"]) if "ensemble" in found else None,
+        unfilled=tuple(dict.fromkeys(_words(u["reason"]) for u in found.get("unfilled", ()))),
     )
 
 

@@ -192,7 +192,8 @@ def test_passes_without_places_are_mutations_too(
     [
         ("", "there are no mutations"),
         ("r2wider", "no mutation starts here"),
-        ("0: r2wider", "a mutation's chance is above 0"),
+        ("0: r2wider", "a mutation's chance is a number from 1e-09 to 1e+09"),
+        (f"1{'0' * 400}: r2wider", "a mutation's chance is a number from"),
         ("1: r2wider, r2deeper", "a mutation is one pass"),
         ("1: r2wider 1: r2deeper", "a mutation ends with `;`"),
         ("1: r2widr", "no pass is called `r2widr`"),

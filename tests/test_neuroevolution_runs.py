@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 import growc
+from growc.cli.search_output import TalkingOfEvolution
 from growc.ir import files
 from growc.proof import compare_runtimes
 from growc.report import report
@@ -402,26 +404,33 @@ def test_no_mutation_from_the_beginning(tmp_path: Path) -> None:
 
 
 def test_no_mutation_is_left_in_the_middle(
-    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was trained is kept, in a checkpoint from which resuming says the same."""
+    """The search goes on with the models that there are, also resumed, and says so."""
 
     def barren_later(graph: growc.Graph, *arguments: Any, **more: Any) -> Any:
-        if len(set(more.get("taken", ()))) > len(net().parameters()):
+        if len(graph.parameters()) > len(net().parameters()):
             return mutation.Barren((), 0.9)
+        if set(more.get("taken", ())) > set(net().parameters()):
+            return mutation.Barren(("r2wider: no place",), None)
         return mutation.draw(graph, *arguments, **more)
 
     monkeypatch.setattr(breeding, "draw", barren_later)
-    for resume in (False, True):
-        with pytest.raises(growc.GrowcError, match="no mutation is left: tau 0 forbids"):
-            run(tmp_path, resume=resume, graph=None if resume else net())
-        stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-        assert stored["progress"]["update"] == 12
-        assert stored["history"]["generation"] == 0
-        assert growc.load(tmp_path / "best.arch").parameter_count() > 0
-    monkeypatch.undo()
-    run(tmp_path, resume=True, graph=None)
-    assert outcome(tmp_path) == outcome(whole)
+    ensembled = replace(FEW, keep=3, ensemble=True, head_updates=2)
+    run(tmp_path / "whole", ensembled, observer=TalkingOfEvolution(tmp_path / "whole"))
+    assert "2 models go on: no mutation is left: tau 0 forbids" in capsys.readouterr().out
+    with pytest.raises(Interrupted):
+        run(tmp_path / "part", ensembled, observer=Interrupting(25))
+    result = run(tmp_path / "part", graph=None, evolution=ensembled, resume=True)
+    assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
+    assert [e["model"] for e in read(tmp_path / "part", "lineage.json")] == [0, 1]
+    assert [(u["iteration"], u["models"]) for u in result["unfilled"]] == [(1, 2), (2, 2)]
+    assert "tau 0 forbids all that apply" in result["unfilled"][0]["reason"]
+    assert result["updates"] == UPDATES
+    assert len(result["ensemble"]["models"]) == 2  # of three that were to be kept
+    assert "Iterations had fewer models than wanted: no mutation is left" in report(
+        tmp_path / "part"
+    )
 
 
 def test_a_network_that_does_not_fit_the_data(tmp_path: Path) -> None:
@@ -466,24 +475,38 @@ def test_resumed_with_other_options(begun: Path) -> None:
         run(begun, settings=replace(SHORT, lr=0.1), graph=None, resume=True)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "strange", "train"])
+DAMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "strange": lambda stored: stored["members"][0].update(tensors={"nobody": 0}),
+    "of growc train": lambda stored: stored.pop("members"),
+    "no members": lambda stored: stored["members"].clear(),
+    "a member too few": lambda stored: stored["members"].pop(),
+    "no lineage": lambda stored: stored["history"]["lineage"].clear(),
+    "a wrong lineage": lambda stored: stored["history"].update(lineage=["x"]),
+    "no number": lambda stored: stored["history"].update(generation="1"),
+    "no progress": lambda stored: stored["progress"].update(update=None),
+    "no rows": lambda stored: stored["progress"].update(rows=["x"]),
+    "no loss": lambda stored: stored["progress"].update(losses=["x"]),
+}
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", *DAMAGES])
 def test_a_damaged_checkpoint(begun: Path, damage: str) -> None:
+    """That is said before anything is written, also of a search that is to go on for longer."""
     file = begun / "checkpoint.pt"
     content = file.read_bytes()
-    if damage == "strange":
+    if damage in DAMAGES:
         stored = torch.load(file, weights_only=True)
-        stored["members"][0]["tensors"] = {"nobody": 0}
-        torch.save(stored, file)
-    elif damage == "train":
-        stored = torch.load(file, weights_only=True)
-        del stored["members"]
+        DAMAGES[damage](stored)
         torch.save(stored, file)
     else:
         file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    told = (begun / "search.toml").read_bytes()
     with pytest.raises(growc.GrowcError, match="no checkpoint of growc, or it is damaged"):
-        run(begun, graph=None, resume=True)
+        run(begun, replace(FEW, iterations=3), graph=None, resume=True)
+    assert (begun / "search.toml").read_bytes() == told
     file.write_bytes(content)
-    run(begun, graph=None, resume=True)  # nothing else was touched
+    if damage == "cut":
+        run(begun, graph=None, resume=True)  # nothing else was touched
 
 
 def test_a_damaged_folder(begun: Path) -> None:
@@ -516,6 +539,13 @@ def test_kinds_of_runs_are_kept_apart(begun: Path, tmp_path: Path) -> None:
         run(begun, graph=None, resume=True)
     run(begun, overwrite=True)
     assert (begun / "search.toml").exists()
+    (begun / "search.toml").unlink()
+    for resume in (
+        lambda: run(begun, graph=None, resume=True),
+        lambda: train(None, short, begun, resume=True, device="cpu"),
+    ):
+        with pytest.raises(growc.GrowcError, match=r"search\.toml: is missing"):
+            resume()
 
 
 # ---- the command
@@ -546,7 +576,7 @@ def test_the_report(tmp_path: Path) -> None:
     for entry in lineage[1:]:
         assert f"<code>{entry['pass']}</code>" in page
         assert f'<td class="number">{entry["params"]:,}</td>' in page
-    assert "Of 3 mutations 3 are proved" in page
+    assert "Each of the 3 mutations is proved to keep the function: a child begins" in page
     found = read(tmp_path, "result.json")["ensemble"]
     assert f"with {found['params']:,} parameters" in page
     assert "<td>population</td><td>4</td>" in page
@@ -583,6 +613,8 @@ def test_the_report_of_damaged_files(begun: Path, file: str, old: str, new: str,
         (["--keep", "9", "--population", "4"], 2, "--keep cannot be 9: a population of 4"),
         (["--tau", "1.5"], 2, "--tau cannot be 1.5"),
         (["--widths", "a"], 2, "give numbers with commas between them"),
+        (["--widths", "1,1e9"], 2, "--widths must be numbers above 0, of at most 1000"),
+        (["--widths", "nan"], 2, "--widths must be numbers above 0"),
         (["--mutations", "1: r2widr"], 1, "did you mean `r2wider`?"),
         (["--validation", "0"], 1, "give --validation N"),
         (["--epochs", "3"], 2, "No such option"),

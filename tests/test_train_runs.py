@@ -491,6 +491,16 @@ def test_damaged_checkpoints(tmp_path: Path, content: bytes | str) -> None:
     assert "this is no checkpoint of growc, or it is damaged" in said
 
 
+@pytest.mark.parametrize("wrong", [{"update": None}, {"rows": ["x"]}, {"losses": ["x"]}])
+def test_checkpoints_with_strange_values(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    run(tmp_path)
+    stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    stored["progress"].update(wrong)
+    torch.save(stored, tmp_path / "checkpoint.pt")
+    said = message(tmp_path, None, SHORT, resume=True)
+    assert "this is no checkpoint of growc, or it is damaged" in said
+
+
 def test_a_checkpoint_of_another_run(tmp_path: Path) -> None:
     run(tmp_path / "a")
     run(tmp_path / "b", replace(SHORT, seed=1))

@@ -128,9 +128,18 @@ def settings_of(path: Path, content: dict[str, Any]) -> Settings:
 def progress_of(path: Path, content: dict[str, Any]) -> Progress:
     """How far the run was. Raises :class:`GrowcError` if the checkpoint is damaged."""
     try:
-        return Progress(**content["progress"])
+        found = Progress(**content["progress"])
+        tables = [*found.rows, *found.growths, *([found.best] if found.best is not None else [])]
+        numbers = [found.seconds, found.flops, *found.losses, *found.recent]
+        sound = type(found.update) is int and found.update >= 0
+        sound &= all(isinstance(table, dict) for table in tables)
+        sound &= all(isinstance(number, float) for number in numbers)
+        sound &= all(type(row["update"]) is int for row in found.rows)
     except (KeyError, TypeError) as error:
         raise damaged(path) from error
+    if not sound:
+        raise damaged(path)
+    return found
 
 
 def restored(
@@ -148,10 +157,9 @@ def restored(
         optimizer.load_state_dict(content["optimizer"])
         scaler = scaler_of(settings, device)
         scaler.load_state_dict(content["scaler"])
-        progress = Progress(**content["progress"])
-    except (KeyError, TypeError, ValueError, RuntimeError, GrowcError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, GrowcError) as error:
         raise damaged(path) from error
-    return State(model, optimizer, scaler, progress)
+    return State(model, optimizer, scaler, progress_of(path, content))
 
 
 def _graph(content: dict[str, Any]) -> Graph:

@@ -53,7 +53,8 @@ class Observer:
 
     def evolved(self, event: dict[str, Any]) -> None:
         """An iteration of neuroevolution begins: its number, the update, the numbers of the models
-        that were ``kept``, and the entries of ``lineage.json`` of those ``born``."""
+        that were ``kept``, the entries of ``lineage.json`` of those ``born``, and what
+        ``result.json`` will say if there are fewer than wanted, in ``unfilled``."""
 
     def ended(self, result: dict[str, Any]) -> None:
         """What is in ``result.json``."""

@@ -98,12 +98,17 @@ class RunFolder:
             raise GrowcError(
                 f"{self.path}: there is no run to resume", help="leave out --resume to start one"
             )
-        if (self.path / SEARCH).exists() != self.searches:
-            what = "no neuroevolution" if self.searches else "a neuroevolution"
-            command = "train" if self.searches else "search neuroevolution"
-            raise GrowcError(
-                f"{self.path}: the run there is {what}", help=f"`growc {command} --resume` goes on"
-            )
+        told = self.path / SEARCH
+        if not told.exists() and (self.path / "lineage.json").exists():
+            # Of either kind, it would be sent to the other one's command.
+            raise GrowcError(f"{told}: is missing", help="restore the file")
+        if told.exists() == self.searches:
+            return
+        what = "no neuroevolution" if self.searches else "a neuroevolution"
+        command = "train" if self.searches else "search neuroevolution"
+        raise GrowcError(
+            f"{self.path}: the run there is {what}", help=f"`growc {command} --resume` goes on"
+        )
 
     def create(
         self,

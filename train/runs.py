@@ -115,6 +115,8 @@ def train(
         require_variance((start, *plan), settings, processes)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
+            # Before anything is written: the checkpoint may be damaged.
+            state = _state(start, content, settings, where, processes)
             curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
             if processes.first and not resume:
                 if not overwrite:
@@ -122,7 +124,6 @@ def train(
                 where.create(start, settings, normalizations, described, curves=curves)
             elif processes.first and settings != where.stored_settings():
                 where.write_settings(settings)
-            state = _state(start, content, settings, where, processes)
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
             watching = watched(observer, where, processes, curves)

@@ -29,11 +29,11 @@ def fill(
     settings: Settings,
     processes: Processes,
 ) -> list[dict[str, Any]]:
-    """Let models picked at random have children, and children of these, until there are M; their
-    entries in the lineage.
+    """Let models picked at random have children, and children of these, until there are M, or none
+    of them has a mutation any more; their entries in the lineage.
 
-    What a child is depends on its number and its parents alone. Raises :class:`GrowcError` if there
-    are not M yet, and no model has a mutation.
+    What a child is depends on its number and its parents alone. That there are fewer than M is
+    noted in the history. Raises :class:`GrowcError` for a pass that does not keep what it claims.
     """
     born: list[dict[str, Any]] = []
     barren: dict[int, Barren] = {}
@@ -43,7 +43,11 @@ def fill(
         random = generator(settings.seed, MUTATE, number)
         parents = [m for m in population.members if m.number not in barren]
         if not parents:
-            raise no_mutation(list(barren.values()), told)
+            reason, _ = why_none(list(barren.values()), told)
+            history.unfilled.append(
+                {"iteration": history.generation, "models": len(population), "reason": reason}
+            )
+            break
         parent = parents[int(random.integers(len(parents)))]
         (graph,) = sharing_graphs([parent.module])
         drawn = draw(
@@ -108,20 +112,23 @@ def require_mutation(start: Graph, settings: Settings, told: Evolution) -> None:
         verify="none",
     )
     if told.population > 1 and isinstance(drawn, Barren):
-        raise no_mutation([drawn], told)
+        reason, help = why_none([drawn], told)
+        raise GrowcError(reason, help=help)
 
 
-def no_mutation(barren: Sequence[Barren], told: Evolution) -> GrowcError:
-    """The mistake when no model has a mutation that applies and that τ allows."""
+def why_none(barren: Sequence[Barren], told: Evolution) -> tuple[str, str]:
+    """Why no model has a mutation that applies and that τ allows, and what to do."""
     ratios = [b.ratio for b in barren if b.ratio is not None]
     if ratios:
-        return GrowcError(
+        return (
             f"no mutation is left: tau {told.tau:g} forbids all that apply, whose |θ_h| / |θ_m(h)| "
             f"is {max(ratios):.4f} at most",
-            help="lower --tau, or give --mutations or --widths that add fewer parameters",
+            "lower --tau, or give --mutations or --widths that add fewer parameters",
         )
     reasons = list(dict.fromkeys(r for b in barren for r in b.reasons))
-    return GrowcError(
+    r2r = any(m.applied.name in ("r2wider", "r2deeper") for m in told.parsed_mutations())
+    return (
         f"no mutation is left that applies to a model: {'; '.join(reasons[:4])}",
-        help="R2R mutations need residual blocks; give --mutations that fit the network",
+        "give --mutations that fit the network"
+        + ("; r2wider and r2deeper need residual blocks" if r2r else ""),
     )

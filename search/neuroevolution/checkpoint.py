@@ -17,7 +17,7 @@ from torch import Tensor
 from ...grammar import dumps, loads
 from ...ir import Graph, GrowcError
 from ...ir.weights import Foreign
-from ...train.checkpoint import FORMAT, Progress, counters, damaged, scaler_of
+from ...train.checkpoint import FORMAT, Progress, counters, damaged, progress_of, scaler_of
 from ...train.optimization import optimizer_of
 from ...train.parameters import tensors_of
 from ...train.settings import Settings
@@ -35,6 +35,9 @@ class History:
     """Every model ever alive, by number, as in ``lineage.json``."""
     scores: list[dict[str, Any]] = field(default_factory=list)
     """Every evaluation of every model, as in ``scores.csv``."""
+    unfilled: list[dict[str, Any]] = field(default_factory=list)
+    """The iterations that have fewer than M models, as no mutation was left, as in
+    ``result.json``."""
 
 
 @dataclass
@@ -98,6 +101,7 @@ def restored(
     path: Path, content: dict[str, Any], settings: Settings, device: torch.device
 ) -> State:
     """The search in a checkpoint. Raises :class:`GrowcError` if it is damaged."""
+    progress, history = progress_of(path, content), _history(path, content)
     try:
         arrays = [tensor.numpy() for tensor in content["tensors"]]
         masks: dict[tuple[int, bytes], Any] = {}
@@ -117,11 +121,27 @@ def restored(
         population.link()
         scaler = scaler_of(settings, device)
         scaler.load_state_dict(content["scaler"])
-        return State(
-            population, scaler, Progress(**content["progress"]), History(**content["history"])
-        )
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, GrowcError) as error:
         raise damaged(path) from error
+    return State(population, scaler, progress, history)
+
+
+def _history(path: Path, content: dict[str, Any]) -> History:
+    """Raises :class:`GrowcError` if it is not that of the members."""
+    try:
+        found = History(**content["history"])
+        alive = [member["number"] for member in content["members"]]
+        sound = type(found.generation) is int and found.generation >= 0
+        sound &= [entry["model"] for entry in found.lineage] == list(range(len(found.lineage)))
+        # What is not marked as dead is what there is.
+        sound &= sorted(alive) == [e["model"] for e in found.lineage if e["died"] is None]
+        sound &= bool(alive)
+        sound &= all(isinstance(row, dict) for row in (*found.scores, *found.unfilled))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise damaged(path) from error
+    if not sound:
+        raise damaged(path)
+    return found
 
 
 def _graph(stored: dict[str, Any], arrays: list[Any], masks: dict[tuple[int, bytes], Any]) -> Graph:

@@ -40,6 +40,7 @@ def ended(loop: Loop, selected: list[Member]) -> dict[str, Any]:
         "flops": progress.flops,
         "seconds": round(progress.seconds, 3),
         "models": len(state.history.lineage),
+        "unfilled": state.history.unfilled,
         "best_onnx": fusing,
     }
     for word, row in (("best", best_row), ("last", last_row)):

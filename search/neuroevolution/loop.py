@@ -66,8 +66,8 @@ class Loop:
     def run(self) -> list[Member]:
         """Go on to the end: the models selected there, the best first (algorithm 1's result).
 
-        Raises :class:`GrowcError` if a loss is no longer a number, if no network can be mutated any
-        more, or if a file cannot be read or written; the last checkpoint is kept.
+        Raises :class:`GrowcError` if a loss is no longer a number, or if a file cannot be read or
+        written; the last checkpoint is kept.
         """
         progress, history, settings = self.state.progress, self.state.history, self.settings
         self.pace.start()
@@ -252,12 +252,14 @@ class Loop:
         if self.processes.first:
             self._write_models(self.members[len(kept) :])
             self.folder.write_lineage(history.lineage)
+            short = [u for u in history.unfilled if u["iteration"] == history.generation]
             self.observer.evolved(
                 {
                     "iteration": history.generation,
                     "update": progress.update,
                     "kept": [m.number for m in kept],
                     "born": born,
+                    "unfilled": short[0] if short else None,
                 }
             )
         self._write_checkpoint()

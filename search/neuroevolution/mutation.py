@@ -18,6 +18,8 @@ from ...passes.r2r import Recipe
 from ...passes.widening import width_of
 
 _CHANCE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*:\s*")
+LEAST, MOST = 1e-9, 1e9
+"""Between which chances are, so that they can be summed, and split among many places."""
 _SHAPE = "mutations are `CHANCE: PASS`, as in `0.5: r2wider; 0.5: r2deeper{kernel=5}`"
 
 
@@ -67,8 +69,9 @@ def parse_mutations(text: str, name: str = "--mutations") -> tuple[Mutation, ...
         if match is None:
             raise _mistake(source, at, "no mutation starts here")
         chance = float(match[1])
-        if not chance > 0:
-            raise _mistake(source, match.start(1), "a mutation's chance is above 0")
+        if not LEAST <= chance <= MOST:
+            what = f"a mutation's chance is a number from {LEAST:g} to {MOST:g}"
+            raise _mistake(source, match.start(1), what)
         passes, end = parse_within(source, match.end())
         if len(passes) > 1:
             raise _mistake(source, match.end(), "a mutation is one pass")

@@ -71,8 +71,10 @@ def neuroevolution(
     averaged, evaluations shared out, and all processes evolve the same population. Models are
     selected by the validation images. The test images are looked at once, at the end.
 
+    Where no mutation is left, the search goes on with the models that there are, and says so.
+
     Returns what is in ``result.json``. Raises :class:`GrowcError` as ``train`` does, and without
-    validation images, and when no network can be mutated any more.
+    validation images, and for a first network that has no mutation.
     """
     with joined(device) as processes:
         where = SearchFolder(Path(folder))
@@ -126,6 +128,8 @@ def neuroevolution(
         require_mutation(start, settings, evolution)
         processes.wait()  # all have seen whether there is a run
         with where.locked() if processes.first else nullcontext():
+            # Before anything is written: the checkpoint may be damaged.
+            state = _state(start, content, settings, evolution, where, processes)
             curves = tensorboard if tensorboard is not None else not resume or where.curves.exists()
             if processes.first and not resume:
                 if not overwrite:
@@ -138,7 +142,6 @@ def neuroevolution(
                     where.write_search(evolution)
                 if settings != where.stored_settings():
                     where.write_settings(settings)
-            state = _state(start, content, settings, evolution, where, processes)
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
             run["search"] = dict(vars(evolution))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +16,8 @@ from .selection import WAYS
 
 MOMENTS = ("shared", "own")
 STATISTICS = ("own", "tied")
+WIDEST = 1000.0
+"""No block is wider than so many times the channels that it ends in."""
 R2R_MUTATIONS = (
     "0.15: r2wider{kernel=1}; 0.175: r2wider{kernel=3}; 0.175: r2wider{kernel=5}; "
     "0.15: r2deeper{kernel=1}; 0.175: r2deeper{kernel=3}; 0.175: r2deeper{kernel=5}"
@@ -86,8 +87,8 @@ class Evolution:
         if self.keep > self.population:
             raise WrongOption(
                 "keep",
-                f"cannot be {self.keep}: a population of {self.population} has no so many models "
-                "to keep",
+                f"cannot be {self.keep}: a population of {self.population} has too few models to "
+                "keep as many",
                 f"give {self.population} at most, or a larger --population",
             )
         if not 0 <= self.tau < 1:
@@ -96,8 +97,9 @@ class Evolution:
                 f"cannot be {self.tau:g}: |θ_h| / |θ_m(h)| is below 1 whenever a network grows",
                 "give a number below 1, 0 or more",
             )
-        if not self.widths or not all(0 < w < math.inf for w in self.widths):
-            raise WrongOption("widths", "must be numbers above 0", "as 0.5 and 1 are")
+        if not self.widths or not all(0 < w <= WIDEST for w in self.widths):
+            what = f"must be numbers above 0, of at most {WIDEST:g}"
+            raise WrongOption("widths", what, "as 0.5 and 1 are")
         parse_mutations(self.mutations)
 
     @property
