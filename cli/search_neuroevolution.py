@@ -110,6 +110,11 @@ OWN = (
     metavar="N",
     help="Updates of the ensemble's head.  [default: as --updates]",
 )
+@click.option(
+    "--search-config",
+    metavar="FILE",
+    help="The options above in TOML, as RUN/search.toml; those given here override it.",
+)
 @training_options_but_length
 def command(**params: Any) -> None:
     """Neuroevolution with shared parameters: networks evolve while they are trained together.
@@ -128,10 +133,13 @@ def command(**params: Any) -> None:
     settle_in()
     from ..search.neuroevolution import neuroevolution
     from ..search.neuroevolution.folder import SearchFolder
+    from ..train.run_folder import SEARCH
     from .search_output import TalkingOfEvolution
 
     ctx = click.get_current_context()
-    options = given(ctx)
+    if params["config"] is not None and Path(params["config"]).name == SEARCH:
+        raise click.UsageError("--config is for settings.toml; give search.toml to --search-config")
+    options = given(ctx, besides=frozenset({"search_config"}))
     own = {name: options.pop(name) for name in OWN if name in options}
     folder = Path(params["folder"])
     told = settings_of(ctx, options, SearchFolder(folder))
@@ -156,17 +164,21 @@ def command(**params: Any) -> None:
     carry_out("search neuroevolution", params, begin, observer)
 
 
-def _evolution(own: dict[str, Any], params: dict[str, Any]) -> Evolution:
-    """The search: of the options, else of the run that is resumed."""
+def _evolution(given: dict[str, Any], params: dict[str, Any]) -> Evolution:
+    """The search: of the options, else of the file, else of the run that is resumed."""
     from ..search.neuroevolution.runs import stored
     from ..search.neuroevolution.settings import Evolution, WrongOption
 
-    if params["resume"]:
-        own = vars(stored(params["folder"])) | own
-    elif "updates" in own:
-        own = {"first_updates": own["updates"], **own}
+    before = vars(stored(params["folder"])) if params["resume"] else {}
+    file = params["search_config"]
+    told = {} if file is None else Evolution.from_toml(Path(file))
+    options = before | told | given
+    if "updates" in options:
+        options = {"first_updates": options["updates"], **options}
     try:
-        return Evolution(**own)
+        return Evolution(**options)
     except WrongOption as error:
+        inside = error.option in told and error.option not in given
+        where = f" (`{error.option}` is in {file})" if inside else ""
         why = error.diagnostics[0]
-        raise click.UsageError(f"{why.message}; {why.help}") from None
+        raise click.UsageError(f"{why.message}{where}; {why.help}") from None

@@ -222,7 +222,9 @@ def test_options_are_written_and_read(tmp_path: Path) -> None:
     told = Evolution(iterations=2, widths=(1.0,), tau=0.5, select="coevolution", scale_lr=False)
     file = tmp_path / "search.toml"
     file.write_text(told.as_toml(), encoding="utf-8")
-    assert Evolution.from_toml(file) == told
+    assert Evolution.stored(file) == told
+    file.write_text("tau = 0\nwidths = [1, 2]\n", encoding="utf-8")
+    assert Evolution.from_toml(file) == {"tau": 0.0, "widths": (1.0, 2.0)}
     require_same_search(file, vars(told), told)
     with pytest.raises(growc.GrowcError, match=r"options: --tau was 0\.5, not 0\.6\n"):
         require_same_search(file, vars(told), replace(told, tau=0.6))
@@ -253,9 +255,17 @@ def test_mistakes_in_options(change: dict[str, Any], said: str) -> None:
     ("old", "new", "said"),
     [
         ("keep = 3\n", "", "`keep` is missing"),
-        ("keep = 3", 'keep = "3"', "`keep` cannot be '3'"),
+        ("keep = 3", 'keep = "3"', '`keep` is a whole number, not "3"'),
         ("keep = 3", "keep = 300", "--keep cannot be 300"),
+        ("keep = 3", "keep = true", "`keep` is a whole number, not true"),
+        ("tau = 0.0", 'tau = "x"', '`tau` is a number, not "x"'),
+        (
+            "widths = [0.5, 1.0, 2.0]",
+            'widths = [1, "2"]',
+            "`widths` is a list of numbers, not [1, ",
+        ),
         ("keep = 3", "keep = 3\nspeed = 9", "`speed` is no option of the search"),
+        ("r2wider{kernel=1}", "r2widr", "no pass is called `r2widr`"),
         ("keep = 3", "keep 3", "Expected '='"),
     ],
 )
@@ -263,9 +273,10 @@ def test_a_damaged_file_of_options(tmp_path: Path, old: str, new: str, said: str
     file = tmp_path / "search.toml"
     file.write_text(Evolution().as_toml().replace(old, new), encoding="utf-8")
     with pytest.raises(growc.GrowcError) as caught:
-        Evolution.from_toml(file)
+        Evolution.stored(file)
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
+    assert "restore the file" in str(caught.value)
 
 
 # ---- export

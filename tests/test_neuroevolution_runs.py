@@ -559,6 +559,17 @@ def test_the_command(tmp_path: Path, growc: Any) -> None:
     assert "selected models/" in done.out
     told = (tmp_path / "r" / "search.toml").read_text()
     assert "population = 4" in told
+    # Its files tell another run the same.
+    files = [
+        "--config",
+        tmp_path / "r/settings.toml",
+        "--search-config",
+        tmp_path / "r/search.toml",
+    ]
+    files += ["--no-tensorboard", "--device", "cpu", "-o", tmp_path / "s"]
+    done = growc("search", "neuroevolution", ARGUMENTS[0], *files, "--json")
+    assert done.status == 0, done.err
+    assert outcome(tmp_path / "s") == outcome(tmp_path / "r")
     again = growc("search", "neuroevolution", "-o", tmp_path / "r", "--resume", "--json")
     assert again.status == 0, again.err
     assert again.json["selected"] == read(tmp_path / "r", "result.json")["selected"]
@@ -618,6 +629,8 @@ def test_the_report_of_damaged_files(begun: Path, file: str, old: str, new: str,
         (["--mutations", "1: r2widr"], 1, "did you mean `r2wider`?"),
         (["--validation", "0"], 1, "give --validation N"),
         (["--epochs", "3"], 2, "No such option"),
+        (["--config", "search.toml"], 2, "give search.toml to --search-config"),
+        (["--search-config", "none.toml"], 1, "none.toml: cannot be read"),
     ],
 )
 def test_mistakes_of_the_command(

@@ -59,7 +59,7 @@ class SearchFolder(RunFolder):
 
     def stored_search(self) -> Evolution:
         """Raises :class:`GrowcError` if it was damaged."""
-        return Evolution.from_toml(self.path / SEARCH)
+        return Evolution.stored(self.path / SEARCH)
 
     def write_best(self, graph: Graph, exported: Graph) -> None:
         """best.arch, and best.onnx of what is exported, which computes the same."""

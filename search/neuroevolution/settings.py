@@ -116,40 +116,72 @@ class Evolution:
         return parse_mutations(self.mutations)
 
     def as_toml(self) -> str:
-        lines = ["# What this neuroevolution was told, besides settings.toml."]
+        """What ``growc search neuroevolution --search-config`` takes."""
+        lines = [
+            "# What this neuroevolution was told, besides settings.toml.",
+            "# `growc search neuroevolution --search-config` takes this file.",
+        ]
         for name, value in asdict(self).items():
             plain = list(value) if isinstance(value, tuple) else value
-            lines.append(f"{name} = {json.dumps(plain, ensure_ascii=False)}")
+            # TOML's texts are JSON's, but for one sign that must not stand for itself.
+            text = json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{name} = {text}")
         return "\n".join(lines) + "\n"
 
     @classmethod
-    def from_toml(cls, path: Path) -> Evolution:
-        """Raises :class:`GrowcError` for a file that cannot be read, or that is not one."""
+    def from_toml(cls, path: Path) -> dict[str, Any]:
+        """The options of a file by name, those only that it has.
+
+        Raises :class:`GrowcError` for a file that cannot be read, an unknown name, and a value of
+        another kind.
+        """
         try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
+            found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise GrowcError(f"{path}: {error}", help=RESTORE) from error
+            raise GrowcError(
+                f"{path}: {error}", help="options are lines in TOML, as in `population = 10`"
+            ) from error
         defaults = {f.name: f.default for f in fields(cls)}
-        strange = found.keys() ^ defaults.keys()
-        if strange:
-            what = "is missing" if min(strange) in defaults else "is no option of the search"
-            raise GrowcError(f"{path}: `{min(strange)}` {what}", help=RESTORE)
         for name, value in found.items():
-            if isinstance(value, list) and all(isinstance(v, int | float) for v in value):
-                found[name] = tuple(map(float, value))
-            elif isinstance(defaults[name], float) and type(value) is int:
+            if name not in defaults:
+                help = did_you_mean(name, defaults) or f"there are: {', '.join(defaults)}"
+                raise GrowcError(f"{path}: `{name}` is no option of the search", help=help)
+            kind = type(defaults[name])
+            if kind is tuple and isinstance(value, list):
+                if all(type(v) in (int, float) for v in value):
+                    found[name] = tuple(map(float, value))
+            elif kind is float and type(value) is int:
                 found[name] = float(value)
-            if type(found[name]) is not type(defaults[name]):
-                raise GrowcError(f"{path}: `{name}` cannot be {value!r}", help=RESTORE)
+            if type(found[name]) is not kind:
+                said = json.dumps(value, default=str, ensure_ascii=False)
+                raise GrowcError(f"{path}: `{name}` is {_KINDS[kind]}, not {said}")
+        return found
+
+    @classmethod
+    def stored(cls, path: Path) -> Evolution:
+        """That of a search's folder. Raises :class:`GrowcError` if the file was damaged."""
         try:
+            found = cls.from_toml(path)
+            missing = [f.name for f in fields(cls) if f.name not in found]
+            if missing:
+                raise GrowcError(f"{path}: `{missing[0]}` is missing")
             return cls(**found)
-        except WrongOption as error:
-            raise GrowcError(f"{path}: {error.diagnostics[0].message}", help=RESTORE) from error
+        except GrowcError as error:
+            message = error.diagnostics[0].message
+            place = "" if message.startswith(str(path)) else f"{path}: "
+            raise GrowcError(f"{place}{message}", help=RESTORE) from error
 
 
-RESTORE = "restore the file; a search is told by its options only, when it is begun"
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list of numbers",
+}
+RESTORE = "restore the file; a search that was begun goes on as it was told then"
 
 
 def require_same_search(path: Path, stored: Any, given: Evolution) -> None:
