@@ -86,7 +86,9 @@ def worth(scaffold: Scaffold, units: Units, score: NDArray[np.float64]) -> NDArr
     by how much the loss falls for each parameter. Any other unit keeps its score.
     """
     found = score.copy()
-    order = np.lexsort((-score, units.opener))
+    # Sorting takes long. What is worth nothing is not among the best, and most needs no opener.
+    needy = np.flatnonzero((units.opener >= 0) & (score > 0))
+    order = needy[np.lexsort((-score[needy], units.opener[needy]))]
     starts = np.searchsorted(units.opener[order], np.arange(len(scaffold.openers) + 1))
     for opener, start, end in zip(scaffold.openers, starts, starts[1:], strict=False):
         mine = order[start:end]
