@@ -59,8 +59,8 @@ def _kept(births: Sequence[Birth]) -> Iterator[str]:
         each = "The mutation is" if total == 1 else f"Each of the {total:,} mutations is"
         yield f"{each} proved to keep the function: a child begins as good as its parent was."
         return
-    others = "".join(f", and for {number:,} it is {way}" for way, number in ways.items())
-    yield f"Of {plural(total, 'mutation')} {proved:,} are proved to keep the function{others}."
+    others = ", ".join(f"{way}: {number:,}" for way, number in ways.items())
+    yield f"Of {plural(total, 'mutation')} {proved:,} are proved to keep the function ({others})."
 
 
 def _unfilled(run: Run) -> Iterator[str]:

@@ -593,6 +593,15 @@ def test_the_report(tmp_path: Path) -> None:
     assert "<td>population</td><td>4</td>" in page
 
 
+def test_the_report_says_what_is_not_proved(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, iterations=1, mutations="1: r2wider; 1: random_pad"))
+    proofs = [entry["proof"] for entry in read(tmp_path, "lineage.json")[1:]]
+    assert sorted(proofs) == ["not claimed", "not claimed", "proved (eval, train)"]
+    page = report(tmp_path)
+    assert "Of 3 mutations 1 are proved to keep the function (not claimed: 2)." in page
+    assert "as good as its parent" not in page
+
+
 def test_the_report_of_a_search_that_has_not_finished(begun: Path) -> None:
     page = report(begun)
     assert "has not finished" in page
