@@ -16,6 +16,7 @@ from growc.ir.parts import shared_size, sizes
 from growc.search.ilnas import Ilnas, Task, baseline, joint_baseline
 from growc.search.ilnas.choosing import (
     GRANULARITIES,
+    ahead,
     best,
     best_of_parts,
     entries,
@@ -387,6 +388,39 @@ def test_networks_of_several_tasks_grow_part_by_part(data):
         for name in ("a.stage1.conv1", "b.stage1.conv1"):
             # Together they are one layer of a task: a connection is in one of them.
             assert not (graph.weights.mask(key) & graph.weights.mask(f"{name}.weight")).any()
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_of_a_connection_that_both_lack_one_gets_it(granularity):
+    """Without a wanted share: a place is shared or a task's own, whoever has the higher score."""
+    made = scaffold(joint_baseline(TASKS, 2500, 3, 0.2), Space(nodes=2, sources=0), 0)
+    units = units_of(made, granularity)
+    score = np.random.default_rng(0).integers(1, 4, len(units.size)).astype(float)
+    taken = ahead(made, units, score)
+    index = {field.key: i for i, field in enumerate(made.fields)}
+    of = {(f, n): u for u, (f, n) in enumerate(zip(units.field, units.label, strict=True))}
+    pairs = [
+        (u, of[index[key], label])
+        for (i, label), u in of.items()
+        for key in made.fields[i].same_place
+        if (index.get(key), label) in of
+    ]
+    assert len(pairs) >= 20
+    for a, b in pairs:
+        assert not (taken[a] and taken[b])
+        if score[a] > score[b]:
+            assert not taken[b]
+    # All others stay, and of those that have rivals, whoever has the highest score of all.
+    rivals = {u: [b for a, b in pairs if a == u] for u, _ in pairs}
+    for u in np.flatnonzero(~taken):
+        assert max(score[r] for r in rivals[u]) >= score[u]
+    for u in range(len(score)):
+        if all(score[u] > score[r] for r in rivals.get(u, [])):
+            assert taken[u]
+    graph = expanded(made, units, best(made, units, score, 10**6, taken), 0)
+    key = graph.node(graph.twins("shared.stage1.conv1")[0]).parameter("weight")
+    for name in ("a.stage1.conv1", "b.stage1.conv1"):
+        assert not (graph.weights.mask(key) & graph.weights.mask(f"{name}.weight")).any()
 
 
 def _inputs_of(graph, name):

@@ -18,6 +18,7 @@ from ...train.searching import Choice, Look, Search, register_search
 from .choosing import (
     GRANULARITIES,
     Units,
+    ahead,
     best,
     best_of_parts,
     entries,
@@ -180,6 +181,7 @@ class Ilnas(Search):
         as it lacks."""
         wanted = round(ratio * limit)
         if self.shared is None:
-            return best(made, units, score, wanted, among)
+            first = ahead(made, units, score)
+            return best(made, units, score, wanted, first if among is None else first & among)
         room = rooms(made.start, limit, self.shared).times(ratio)
         return best_of_parts(made, units, score, wanted, room, among)

@@ -198,6 +198,24 @@ def best_of_parts(
     return taken
 
 
+def ahead(scaffold: Scaffold, units: Units, score: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The units that none in the same place outscores: of a connection that is missing in several
+    layers of one sum, one layer gets it. Of equals, the first in the order of the network."""
+    index = {field.key: i for i, field in enumerate(scaffold.fields)}
+    found = np.ones(len(score), bool)
+    for i, field in enumerate(scaffold.fields):
+        for j in (index[key] for key in field.same_place if key in index):
+            mine = np.flatnonzero(units.field == i)
+            others = np.flatnonzero(units.field == j)
+            _, here, there = np.intersect1d(
+                units.label[mine], units.label[others], assume_unique=True, return_indices=True
+            )
+            rival = score[others[there]]
+            behind = score[mine[here]] < rival if i < j else score[mine[here]] <= rival
+            found[mine[here[behind]]] = False
+    return found
+
+
 def _beside(scaffold: Scaffold, units: Units, taken: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The units that have a connection in the place of one that is taken."""
     chosen = entries(scaffold, units, taken)
