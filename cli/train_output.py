@@ -39,8 +39,8 @@ class Talking(Observer):
             self._say(str(data))
 
     def began(self, beginning: Beginning) -> None:
-        for difference in beginning.differences:
-            click.echo(f"warning: {difference}", err=True)
+        for warning in (*beginning.differences, *beginning.warnings):
+            click.echo(f"warning: {warning}", err=True)
         if self.quiet:
             return
         settings, data, graph = beginning.settings, beginning.data, beginning.graph

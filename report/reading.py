@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from ..grammar import load
 from ..ir import Graph, GrowcError
+from ..ir.toml import read_toml
 
 T = TypeVar("T")
 
@@ -203,10 +203,7 @@ def _text(path: Path) -> str:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise GrowcError(f"{path}: {error}", help=DAMAGED) from error
+    return read_toml(path, DAMAGED)
 
 
 def _json(path: Path) -> Any:

@@ -266,6 +266,10 @@ def test_mistakes_in_options(change: dict[str, Any], said: str) -> None:
         ),
         ("keep = 3", "keep = 3\nspeed = 9", "`speed` is no option of the search"),
         ("r2wider{kernel=1}", "r2widr", "no pass is called `r2widr`"),
+        ("tau = 0.0", f"tau = 1{'0' * 400}", "--tau cannot be inf"),
+        ("widths = [0.5", f"widths = [1{'0' * 400}", "--widths must be numbers above 0"),
+        ("keep = 3", f"keep = 1{'0' * 5000}", "Exceeds the limit"),
+        ("widths = ", f"widths = {'[' * 3000}", "is nested too deeply"),
         ("keep = 3", "keep 3", "Expected '='"),
     ],
 )

@@ -282,7 +282,8 @@ def test_a_checkpoint_gives_the_population_back(
         mutate(population, population.members[parent], number)
     for seed in range(6):
         train(population.members[seed % 4], seed)
-    state = State(population, scaler_of(SETTINGS, CPU), Progress(update=6), History(2))
+    history = History(2, [{"model": m.number, "died": None} for m in population.members])
+    state = State(population, scaler_of(SETTINGS, CPU), Progress(update=6), history)
     stored = to_bytes(state, {"some": "run"})
     (tmp_path / "checkpoint.pt").write_bytes(stored)
     content = growc.train.checkpoint.read(tmp_path / "checkpoint.pt")

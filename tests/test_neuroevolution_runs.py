@@ -23,11 +23,19 @@ from growc.cli.search_output import TalkingOfEvolution
 from growc.ir import files
 from growc.proof import compare_runtimes
 from growc.report import report
-from growc.search.neuroevolution import Evolution, breeding, loop, mutation, neuroevolution
+from growc.search.neuroevolution import (
+    Evolution,
+    breeding,
+    ending,
+    joint,
+    loop,
+    mutation,
+    neuroevolution,
+)
 from growc.search.neuroevolution import selection as selecting
 from growc.search.neuroevolution.ensemble import ensemble, head_parameters
 from growc.search.neuroevolution.head import trained_ensemble
-from growc.train import Settings, open_data, pace, train
+from growc.train import Settings, open_data, pace, prefetching, train
 from growc.train.data import Batches, Normalization
 from growc.train.data.joint import JointBatches
 from growc.train.observers import Observer
@@ -260,6 +268,108 @@ def test_only_the_head_is_trained() -> None:
     assert all(torch.equal(b, buffers[n]) for n, b in module.named_buffers())
 
 
+def test_no_gradient_stays_after_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a whole population would be as large as its parameters."""
+    step, left = joint.JointTraining.step, []
+
+    def watched(self: joint.JointTraining, update: int, batch: Any) -> Any:
+        done = step(self, update, batch)
+        left.extend(p.grad for m in self.population.members for p in m.module.parameters())
+        return done
+
+    monkeypatch.setattr(joint.JointTraining, "step", watched)
+    run(tmp_path, replace(FEW, iterations=1))
+    assert len(left) > 100
+    assert all(gradient is None for gradient in left)
+
+
+def test_the_head_is_trained_as_long_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        ending, "in_order", lambda *given: asked.append(given[1:3]) or prefetching.in_order(*given)
+    )
+    told = replace(FEW, iterations=1, ensemble=True)
+    run(tmp_path / "a", replace(told, head_updates=3))
+    run(tmp_path / "b", told)
+    assert asked == [(22, 25), (22, 32)]  # 0: as many as in an iteration
+
+
+def test_the_best_and_the_last_model_are_tested(tmp_path: Path) -> None:
+    """They are two models, each with its own accuracy on the test images."""
+    told = replace(FEW, iterations=1, first_updates=60, updates=20)
+    run(tmp_path, told, replace(SHORT, lr=0.05, optimizer="sgd", momentum=0.95, evaluate_every=3))
+    result = read(tmp_path, "result.json")
+    assert result["best"]["update"] < result["last"]["update"]
+    assert result["best"]["test_accuracy"] != result["last"]["test_accuracy"]
+    for name in ("best", "last"):
+        said = result[name]["test_accuracy"]
+        assert accuracy_of(tmp_path / f"{name}.arch", tmp_path) == pytest.approx(said, abs=0.004)
+
+
+def accuracy_of(file: Path, where: Path, part: str = "test", validation: int = 100) -> float:
+    """A network's accuracy on digits, computed here."""
+    data = open_data("digits", validation=validation)
+    normalization = Normalization.from_json(read(where, "normalization.json"))
+    examples = getattr(data, part)
+    images, labels = Batches(examples, normalization, batch_size=len(examples), train=False).batch(
+        0
+    )
+    with torch.no_grad():
+        right = growc.to_torch(growc.load(file)).eval()(images).argmax(1) == labels
+    return float(right.double().mean())
+
+
+def test_among_equally_accurate_models_the_loss_decides(tmp_path: Path) -> None:
+    run(tmp_path, replace(FEW, population=6), replace(SHORT, validation=5))
+    last = [r for r in read(tmp_path, "scores.csv") if r["update"] == str(UPDATES)]
+    accuracies = [float(r["accuracy"]) for r in last]
+    ranked = sorted(last, key=lambda r: (-float(r["accuracy"]), float(r["loss"])))
+    assert accuracies.count(max(accuracies)) > 1
+    assert [r["model"] for r in ranked[:2]] != [r["model"] for r in last[:2]]
+    selected = [entry["model"] for entry in read(tmp_path, "result.json")["selected"]]
+    assert selected == [int(r["model"]) for r in ranked[:2]]
+
+
+def test_the_options_of_a_search_reach_its_mutations(tmp_path: Path) -> None:
+    told = replace(FEW, tau=0.8, widths=(0.5,), scale_lr=False, scale_weight_decay=True)
+    run(tmp_path, told, replace(SHORT, weight_decay=0.01, verify="none"))
+    lineage = read(tmp_path, "lineage.json")
+    for entry in lineage[1:]:
+        assert lineage[entry["parent"]]["params"] > 0.8 * entry["params"]
+        assert entry["proof"] == "not checked (claims eval, train)"
+        assert "filters=4" in entry["pass"] or "filters=8" in entry["pass"]
+    stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    for member in stored["members"]:
+        (group,) = member["optimizer"]["param_groups"]
+        size = lineage[member["number"]]["params"]
+        assert group["weight_decay"] == pytest.approx(0.01 * lineage[0]["params"] / size)
+        assert group["lr"] == 0.003
+
+
+def test_weights_that_are_no_numbers_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update of a finite loss can break the weights; no evaluation comes between."""
+    step = joint.JointTraining.step
+
+    def breaking(self: joint.JointTraining, update: int, batch: Any) -> Any:
+        done = step(self, update, batch)
+        if update == 15:
+            with torch.no_grad():
+                next(self.population.members[0].module.parameters()).fill_(float("nan"))
+        return done
+
+    monkeypatch.setattr(joint.JointTraining, "step", breaking)
+    monkeypatch.setattr(pace, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(growc.GrowcError, match="after 16 updates, weights are not numbers"):
+        run(tmp_path)
+    stored = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert stored["progress"]["update"] == 15
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in stored["tensors"])
+
+
 def test_evaluations_within_an_iteration(tmp_path: Path) -> None:
     run(tmp_path, replace(FEW, iterations=1), replace(SHORT, evaluate_every=4))
     assert [int(r["update"]) for r in read(tmp_path, "metrics.csv")] == [0, 4, 8, 12, 16, 20, 22]
@@ -312,6 +422,22 @@ def test_it_goes_on_from_checkpoints_between_evaluations(
     assert stored["progress"]["update"] == 17
     monkeypatch.undo()
     run(tmp_path / "part", evolution, graph=None, resume=True)
+    assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
+
+
+def test_dropout_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    """What an update leaves out depends on its number, not on what came before it."""
+    text = Path("examples/digits.arch").read_text(encoding="utf-8")
+    file = tmp_path / "net.arch"
+    file.write_text(
+        text.replace("relu -> linear(classes)", "relu -> dropout(0.5) -> linear(classes)").replace(
+            'use "', f'use "{Path("examples").resolve()}/'
+        )
+    )
+    run(tmp_path / "whole", graph=growc.load(file))
+    with pytest.raises(Interrupted):
+        run(tmp_path / "part", graph=growc.load(file), observer=Interrupting(17))
+    run(tmp_path / "part", graph=None, resume=True)
     assert outcome(tmp_path / "part") == outcome(tmp_path / "whole")
 
 
@@ -376,13 +502,22 @@ def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
     )
     file = tmp_path / "net.arch"
     file.write_text(text)
-    arguments = [str(file), *ARGUMENTS[1:]]
+    arguments = [str(file), *ARGUMENTS[1:], "--ensemble", "--head-updates", "10"]
+    arguments += ["--validation", "600"]  # three batches to judge by
     for name, processes in (("one", 0), ("two", 2)):
         done = ended(*arguments, "-o", tmp_path / name, torchrun=processes)
         assert done.returncode == 0, done.stderr
-    a, b = (growc.load(tmp_path / name / "models" / "0000.arch") for name in ("one", "two"))
-    for name, value in a.weights.items():
-        np.testing.assert_allclose(value, b.weights[name], rtol=1e-2, atol=1e-4)
+    for model in ("models/0000", "ensemble"):
+        a, b = (growc.load(tmp_path / name / f"{model}.arch") for name in ("one", "two"))
+        for name, value in a.weights.items():
+            np.testing.assert_allclose(value, b.weights[name], rtol=1e-2, atol=1e-4)
+    # Each process judges by some of the batches: together, by all.
+    last = [r for r in read(tmp_path / "two", "scores.csv") if r["update"] == str(UPDATES)]
+    assert len(last) == 4
+    for row in last:
+        file = tmp_path / "two" / "models" / f"{int(row['model']):04}.arch"
+        found = accuracy_of(file, tmp_path / "two", "validation", 600)
+        assert found == pytest.approx(float(row["accuracy"]), abs=0.002)
 
 
 # ---- mistakes
@@ -466,6 +601,41 @@ def test_more_iterations(tmp_path: Path, whole: Path) -> None:
     with pytest.raises(growc.GrowcError, match="--lr was"):
         run(tmp_path, more, replace(SHORT, lr=0.1), graph=None, resume=True)
     assert outcome(tmp_path) == outcome(whole)
+
+
+def test_more_iterations_that_were_killed(tmp_path: Path) -> None:
+    """What was said of the end is of other models than there are now."""
+    told = replace(FEW, ensemble=True, head_updates=1)
+    run(tmp_path, replace(told, iterations=1))
+    assert "has not finished" not in report(tmp_path)
+    with pytest.raises(Interrupted):
+        run(tmp_path, told, graph=None, resume=True, observer=Interrupting(25))
+    assert not (tmp_path / "result.json").exists()
+    assert not list(tmp_path.glob("ensemble.*"))
+    assert "has not finished" in report(tmp_path)
+    run(tmp_path, told, graph=None, resume=True)
+    assert "has not finished" not in report(tmp_path)
+
+
+def test_more_iterations_where_rates_depend_on_them(tmp_path: Path) -> None:
+    settings = replace(SHORT, lr_schedule="cosine")
+    run(tmp_path, replace(FEW, iterations=1), settings)
+    with pytest.raises(growc.GrowcError, match="--iterations cannot become 2 after 1: with --lr-s"):
+        run(tmp_path, FEW, settings, graph=None, resume=True)
+
+
+def test_an_edited_search(begun: Path) -> None:
+    """search.toml is not where a search that was begun gets other options."""
+    file = begun / "search.toml"
+    text = file.read_text()
+    for old, new, said in (
+        ("iterations = 2", "iterations = 1", "--iterations was 2, not 1"),
+        ("keep = 2", "keep = 3", "--keep was 2, not 3"),
+    ):
+        file.write_text(text.replace(old, new))
+        with pytest.raises(growc.GrowcError, match=said) as caught:
+            run(begun, Evolution.stored(file), graph=None, resume=True)
+        assert "undo the change in search.toml" in str(caught.value)
 
 
 def test_resumed_with_other_options(begun: Path) -> None:
@@ -555,6 +725,7 @@ def test_the_command(tmp_path: Path, growc: Any) -> None:
     done = growc("search", "neuroevolution", *ARGUMENTS, "-o", tmp_path / "r")
     assert done.status == 0, done.err
     assert "iteration 1: kept 0" in done.out
+    assert "warning" not in done.err
     assert "proved (eval, train)" in done.out
     assert "selected models/" in done.out
     told = (tmp_path / "r" / "search.toml").read_text()
@@ -627,9 +798,27 @@ def test_the_report_of_damaged_files(begun: Path, file: str, old: str, new: str,
     assert file in str(caught.value)
 
 
+def test_a_mutation_without_a_place(tmp_path: Path, growc: Any) -> None:
+    """It may get one; but it may also be a mistake in a name."""
+    mutations = "1: r2wider{at=block1}; 1: r2deeper{at=nowhere}"
+    short = ["--iterations", "1", "--updates", "2", "--population", "2", "--keep", "1"]
+    given = ["examples/digits.arch", *short, "--mutations", mutations, "-o", tmp_path / "r"]
+    done = growc("search", "neuroevolution", *given)
+    assert done.status == 0, done.err
+    assert (
+        "warning: `r2deeper{at=nowhere}` has no place in the first network: r2deeper: no place"
+        in (done.err)
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
+        (
+            ["--mutations", "1: r2wider{at=nowhere}"],
+            1,
+            "no place of the network is called `nowhere`",
+        ),
         (["--keep", "9", "--population", "4"], 2, "--keep cannot be 9: a population of 4"),
         (["--tau", "1.5"], 2, "--tau cannot be 1.5"),
         (["--widths", "a"], 2, "give numbers with commas between them"),

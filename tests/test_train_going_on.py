@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 import growc
+from growc.report import report
 from growc.train import Settings, train
+from growc.train.observers import Observer
 from growc.train.run_folder import RunFolder
 
 SHORT = Settings(updates=12, evaluate_every=4, batch_size=32)
@@ -126,6 +128,22 @@ def test_a_run_can_be_longer_where_no_rate_depends_on_its_length(tmp_path: Path)
     assert "are made already" in message(
         tmp_path / "more", None, replace(settings, updates=4), resume=True
     )
+
+
+def test_a_run_that_is_made_longer_has_no_result_until_it_ends(tmp_path: Path) -> None:
+    class Stop(Observer):
+        def updated(self, update: int, loss: float) -> None:
+            if update == 10:
+                raise KeyboardInterrupt
+
+    run(tmp_path, replace(SHORT, updates=8))
+    assert "has not finished" not in report(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SHORT, resume=True, observer=Stop())
+    assert not (tmp_path / "result.json").exists()
+    assert "has not finished" in report(tmp_path)
+    run(tmp_path, SHORT, resume=True)
+    assert (tmp_path / "result.json").exists()
 
 
 def test_growth_steps_that_were_made_cannot_change(tmp_path: Path) -> None:

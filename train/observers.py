@@ -31,6 +31,8 @@ class Beginning:
     differences: tuple[str, ...]
     """How the circumstances of its checkpoint differ from those of now: then a resumed run is as
     good, but not the same bit by bit."""
+    warnings: tuple[str, ...] = ()
+    """What was told that may be a mistake."""
 
 
 class Observer:

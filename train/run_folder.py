@@ -36,6 +36,8 @@ from .settings import Settings, WrongSetting
 
 SEARCH = "search.toml"
 """Where a neuroevolution has what it was told: it makes another kind of run of a folder."""
+KINDS = ("arch", "safetensors", "onnx")
+"""The files of a model."""
 COLUMNS = ("update", "seconds", "flops", "params", "loss", "accuracy", "train_loss", "lr")
 
 
@@ -143,8 +145,7 @@ class RunFolder:
         it one."""
         names = ["checkpoint.pt", "metrics.csv", "growth.json", "result.json"]
         names += [SEARCH, "lineage.json", "scores.csv"]
-        kinds = ("arch", "safetensors", "onnx")
-        names += [f"{w}.{s}" for w in ("best", "last", "ensemble") for s in kinds]
+        names += [f"{w}.{kind}" for w in ("best", "last", "ensemble") for kind in KINDS]
         for name in names:
             (self.path / name).unlink(missing_ok=True)
         written = ("growth/*/*", "models/[0-9]*", "tensorboard/events.out.tfevents.*")
@@ -154,6 +155,11 @@ class RunFolder:
         with suppress(OSError):
             self.curves.rmdir()  # stays if others wrote there, too
         self.settings.unlink()
+
+    def forget_result(self) -> None:
+        """Do away with the end of a run that goes on: it is of other models than there will be."""
+        for name in ("result.json", *(f"ensemble.{kind}" for kind in KINDS)):
+            (self.path / name).unlink(missing_ok=True)
 
     def make_room_for_curves(self) -> None:
         """Raises :class:`GrowcError` if there can be none."""

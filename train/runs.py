@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -122,8 +122,11 @@ def train(
                 if not overwrite:
                     where.require_none()  # another process may have made one meanwhile
                 where.create(start, settings, normalizations, described, curves=curves)
-            elif processes.first and settings != where.stored_settings():
-                where.write_settings(settings)
+            elif processes.first:
+                if settings != where.stored_settings():
+                    where.write_settings(settings)
+                if state.progress.update < settings.updates:
+                    where.forget_result()
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
             watching = watched(observer, where, processes, curves)
@@ -179,8 +182,10 @@ def begun(
     where: RunFolder,
     data: dict[str, Any],
     name: str,
+    check: Callable[[dict[str, Any]], None] = lambda content: None,
 ) -> tuple[Graph, dict[str, Any] | None]:
-    """The network that a run started from, and the checkpoint if there is one to go on from.
+    """The network that a run started from, and the checkpoint if there is one to go on from, which
+    ``check`` looks at, too.
 
     Raises :class:`GrowcError` for whatever is not as it was and must be.
     """
@@ -193,6 +198,7 @@ def begun(
         content = checkpoint.read(where.checkpoint)
         require_same_version(where.checkpoint, content["identity"])
         require_same_run(where.checkpoint, content["identity"], stored, where.stored_data())
+        check(content)
         # What was trained was told this; the file of the settings may have been edited since.
         told = checkpoint.settings_of(where.checkpoint, content)
         progress = checkpoint.progress_of(where.checkpoint, content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from ..compiler import VERIFY
 from ..ir import GrowcError
 from ..ir.diagnostics import did_you_mean
+from ..ir.toml import as_float, read_toml
 from ..passes.pipeline import parse_pipeline
 from .data.augmentation import CROPS
 from .data.normalization import KINDS
@@ -193,15 +193,7 @@ class Settings:
         ``[[grow]]  at = 1500  pass = "r2wider"``. Raises :class:`GrowcError` for a file that
         cannot be read, an unknown name, and a value of another kind.
         """
-        try:
-            # Some editors put a mark of UTF-8 before the text.
-            found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise GrowcError(
-                f"{path}: {error}", help='settings are lines in TOML, as in `optimizer = "sgd"`'
-            ) from error
+        found = read_toml(path, 'settings are lines in TOML, as in `optimizer = "sgd"`')
         values = {}
         for name, value in found.items():
             if name == "epochs":
@@ -242,7 +234,7 @@ def _of_kind(path: Path, name: str, value: Any) -> Any:
     hint = get_type_hints(Settings)[name]
     kinds = tuple(k for k in (get_args(hint) or (hint,)) if isinstance(k, type))
     if float in kinds and type(value) is int:
-        return float(value)
+        return as_float(value)
     if name == "lr_steps" or type(value) not in kinds:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         wanted = "a list of whole numbers" if name == "lr_steps" else names[kinds[0]]

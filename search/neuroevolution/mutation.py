@@ -160,11 +160,26 @@ def _variants(
         if not places:
             refused = [f"{applied.name}: {i}" for i in items if isinstance(i, Refusal)]
             none = f"{applied.name}: the network has no {found.noun}"
+            if applied.at is not None and not items:
+                called = ", ".join(f"`{pattern}`" for pattern in applied.at)
+                none = f"{applied.name}: no place of the network is called {called}"
             reasons.update(dict.fromkeys(refused[:3] or [none]))
         for place in places:
             there = _widened(replace(applied, at=(place.name,)), place, widths)
             share = mutation.chance / len(places) / len(there)
             yield from (Mutation(share, variant) for variant in there)
+
+
+def nowhere(graph: Graph, mutations: Sequence[Mutation]) -> tuple[str, ...]:
+    """What is to be said of mutations that a network has no place for."""
+    said = []
+    for mutation in mutations:
+        reasons: dict[str, None] = {}
+        if not any(True for _ in _variants(graph, [mutation], (1.0,), reasons)):
+            said.append(
+                f"`{mutation.applied}` has no place in the first network: {next(iter(reasons))}"
+            )
+    return tuple(said)
 
 
 def _place(item: Place | Refusal) -> Place:

@@ -41,8 +41,9 @@ from .checkpoint import History, State
 from .ending import ended
 from .folder import SearchFolder
 from .loop import Loop
+from .mutation import nowhere
 from .population import Member, Population
-from .settings import Evolution, require_same_search
+from .settings import LEAVE_OUT, UNDO, Evolution, require_same_search
 
 
 def neuroevolution(
@@ -117,10 +118,13 @@ def neuroevolution(
         described = describe(data, normalization)
         content = None
         if resume:
-            require_same_search(where.path, vars(where.stored_search()), evolution)
-            start, content = begun(graph, settings, where, described, name)
-            if content is not None:  # search.toml may have been edited since
-                require_same_search(where.path, content["identity"].get("search"), evolution)
+            _require_going_on(where, vars(where.stored_search()), settings, evolution, LEAVE_OUT)
+
+            def check(content: dict[str, Any]) -> None:
+                told = content["identity"].get("search")  # search.toml may have been edited since
+                _require_going_on(where, told, settings, evolution, UNDO)
+
+            start, content = begun(graph, settings, where, described, name, check)
         else:
             start = beginning_of(graph, settings)
         require_fitting(start, (data,))
@@ -142,6 +146,8 @@ def neuroevolution(
                     where.write_search(evolution)
                 if settings != where.stored_settings():
                     where.write_settings(settings)
+                if state.progress.update < settings.updates:
+                    where.forget_result()
             circumstances = circumstances_of(processes)
             run = identity(start, settings, described, circumstances)
             run["search"] = dict(vars(evolution))
@@ -163,9 +169,10 @@ def neuroevolution(
             )
             before = content["identity"].get("circumstances", {}) if content is not None else {}
             changed = differences(before, circumstances)
+            warned = () if resume else nowhere(start, evolution.parsed_mutations())
             try:
                 watching.began(
-                    Beginning(settings, (data,), start, (), state.progress.update, changed)
+                    Beginning(settings, (data,), start, (), state.progress.update, changed, warned)
                 )
                 return ended(loop, loop.run())
             finally:
@@ -177,6 +184,21 @@ def stored(folder: str | Path) -> Evolution:
     where = SearchFolder(Path(folder))
     where.require()
     return where.stored_search()
+
+
+def _require_going_on(
+    where: SearchFolder, told: Any, settings: Settings, evolution: Evolution, help: str
+) -> None:
+    """Raise :class:`GrowcError`, with ``help``, if a search that was told other options cannot go
+    on with these."""
+    require_same_search(where.path, told, evolution, help)
+    if told["iterations"] != evolution.iterations and settings.lr_schedule in ("linear", "cosine"):
+        raise GrowcError(
+            f"{where.path}: --iterations cannot become {evolution.iterations} after "
+            f"{told['iterations']}: with --lr-schedule {settings.lr_schedule} the learning rates "
+            "of the updates made depend on the length of the search",
+            help=help,
+        )
 
 
 def _batches(data: DataSet, settings: Settings, processes: Processes) -> dict[str, Batches]:

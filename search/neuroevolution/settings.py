@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ...ir import GrowcError
 from ...ir.diagnostics import did_you_mean
+from ...ir.toml import as_float, read_toml
 from .mutation import Mutation, parse_mutations
 from .selection import WAYS
 
@@ -135,14 +135,7 @@ class Evolution:
         Raises :class:`GrowcError` for a file that cannot be read, an unknown name, and a value of
         another kind.
         """
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise GrowcError(
-                f"{path}: {error}", help="options are lines in TOML, as in `population = 10`"
-            ) from error
+        found = read_toml(path, "options are lines in TOML, as in `population = 10`")
         defaults = {f.name: f.default for f in fields(cls)}
         for name, value in found.items():
             if name not in defaults:
@@ -151,12 +144,14 @@ class Evolution:
             kind = type(defaults[name])
             if kind is tuple and isinstance(value, list):
                 if all(type(v) in (int, float) for v in value):
-                    found[name] = tuple(map(float, value))
+                    found[name] = tuple(map(as_float, value))
             elif kind is float and type(value) is int:
-                found[name] = float(value)
+                found[name] = as_float(value)
             if type(found[name]) is not kind:
                 said = json.dumps(value, default=str, ensure_ascii=False)
                 raise GrowcError(f"{path}: `{name}` is {_KINDS[kind]}, not {said}")
+            if name == "mutations":
+                parse_mutations(value, f"{path}: mutations")  # a mistake is in the file
         return found
 
     @classmethod
@@ -182,11 +177,13 @@ _KINDS = {
     tuple: "a list of numbers",
 }
 RESTORE = "restore the file; a search that was begun goes on as it was told then"
+LEAVE_OUT = "leave them out to go on as it was begun, or give another folder"
+UNDO = "undo the change in search.toml to go on as it was begun, or give another folder"
 
 
-def require_same_search(path: Path, stored: Any, given: Evolution) -> None:
-    """Raise :class:`GrowcError` naming every option that a search was begun with another value of;
-    but there may be more iterations.
+def require_same_search(path: Path, stored: Any, given: Evolution, help: str = LEAVE_OUT) -> None:
+    """Raise :class:`GrowcError`, with ``help``, naming every option that a search was begun with
+    another value of; but there may be more iterations.
 
     ``stored`` is what :func:`vars` gave of it.
     """
@@ -201,5 +198,5 @@ def require_same_search(path: Path, stored: Any, given: Evolution) -> None:
     if changed:
         raise GrowcError(
             f"{path}: the search was begun with other options: {'; '.join(changed)}",
-            help="leave them out to go on as it was begun, or give another folder",
+            help=help,
         )
