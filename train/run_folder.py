@@ -158,7 +158,8 @@ class RunFolder:
 
     def forget_result(self) -> None:
         """Do away with the end of a run that goes on: it is of other models than there will be."""
-        for name in ("result.json", *(f"ensemble.{kind}" for kind in KINDS)):
+        ensemble = [f"ensemble.{kind}" for kind in KINDS] if self.searches else []
+        for name in ("result.json", *ensemble):
             (self.path / name).unlink(missing_ok=True)
 
     def make_room_for_curves(self) -> None:
