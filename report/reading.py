@@ -173,7 +173,7 @@ def read_run(folder: str | Path) -> Run:
         raise GrowcError(f"{place}: is a file, not the folder of a run", help=help)
     if not (place / "settings.toml").exists():
         raise GrowcError(f"{place}: there is no run here: it has no settings.toml", help=help)
-    found = _toml(place / "settings.toml")
+    found = read_toml(place / "settings.toml", DAMAGED)
     settings = _checked(place / "settings.toml", found, _settings)
     evaluations = _evaluations(place / "metrics.csv")
     growths = _each(place / "growth.json", _growth)
@@ -200,10 +200,6 @@ def _text(path: Path) -> str:
         raise GrowcError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise GrowcError(f"{path}: is not text in UTF-8", help=DAMAGED) from error
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    return read_toml(path, DAMAGED)
 
 
 def _json(path: Path) -> Any:
@@ -244,7 +240,7 @@ def _evolution(place: Path) -> Evolution:
         lines = csv.DictReader(_text(place / "scores.csv").splitlines())
         for row in lines:
             scores.append(_checked(f"{place / 'scores.csv'}:{lines.line_num}", row, _scored))
-    return Evolution(births, tuple(scores), _toml(place / "search.toml"))
+    return Evolution(births, tuple(scores), read_toml(place / "search.toml", DAMAGED))
 
 
 def _each(path: Path, read: Callable[[Any], T]) -> tuple[T, ...]:

@@ -83,6 +83,18 @@ def outcome(where: Path) -> dict[str, Any]:
     return found
 
 
+def accuracy_of(file: Path, where: Path, part: str = "test", validation: int = 100) -> float:
+    """A network's accuracy on digits, computed here."""
+    data = open_data("digits", validation=validation)
+    normalization = Normalization.from_json(read(where, "normalization.json"))
+    examples = getattr(data, part)
+    every = Batches(examples, normalization, batch_size=len(examples), train=False)
+    images, labels = every.batch(0)
+    with torch.no_grad():
+        right = growc.to_torch(growc.load(file)).eval()(images).argmax(1) == labels
+    return float(right.double().mean())
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search that nothing interrupted."""
@@ -155,18 +167,9 @@ def test_the_best_model_is_that_of_the_best_row(whole: Path) -> None:
     assert result["best"]["update"] == int(best["update"])
     graph = growc.load(whole / "best.arch")
     assert graph.parameter_count() == int(best["params"])
-    data = open_data("digits", validation=100)
-    normalization = Normalization.from_json(read(whole, "normalization.json"))
-    for examples, said in (
-        (data.validation, result["best"]["validation_accuracy"]),
-        (data.test, result["best"]["test_accuracy"]),
-    ):
-        images, labels = Batches(
-            examples, normalization, batch_size=len(examples), train=False
-        ).batch(0)
-        with torch.no_grad():
-            logits = growc.to_torch(graph).eval()(images)
-        assert float((logits.argmax(1) == labels).double().mean()) == pytest.approx(said, abs=0.011)
+    for part in ("validation", "test"):
+        said = result["best"][f"{part}_accuracy"]
+        assert accuracy_of(whole / "best.arch", whole, part) == pytest.approx(said, abs=0.011)
 
 
 def test_the_onnx_file_is_fused_and_computes_the_same(tmp_path: Path) -> None:
@@ -241,12 +244,8 @@ def test_the_ensemble(tmp_path: Path) -> None:
     assert result["models"] == numbers
     comparison, _ = compare_runtimes(graph, tmp_path / "ensemble.onnx")
     assert comparison.agrees
-    data = open_data("digits", validation=100)
-    normalization = Normalization.from_json(read(tmp_path, "normalization.json"))
-    images, labels = Batches(data.test, normalization, batch_size=300, train=False).batch(0)
-    with torch.no_grad():
-        right = growc.to_torch(graph)(images).argmax(1) == labels
-    assert float(right.double().mean()) == pytest.approx(result["test_accuracy"], abs=0.004)
+    found = accuracy_of(tmp_path / "ensemble.arch", tmp_path)
+    assert found == pytest.approx(result["test_accuracy"], abs=0.004)
     # A head that learned nothing would be right about one in ten.
     assert result["test_accuracy"] > read(tmp_path, "result.json")["best"]["test_accuracy"] - 0.1
 
@@ -306,19 +305,6 @@ def test_the_best_and_the_last_model_are_tested(tmp_path: Path) -> None:
     for name in ("best", "last"):
         said = result[name]["test_accuracy"]
         assert accuracy_of(tmp_path / f"{name}.arch", tmp_path) == pytest.approx(said, abs=0.004)
-
-
-def accuracy_of(file: Path, where: Path, part: str = "test", validation: int = 100) -> float:
-    """A network's accuracy on digits, computed here."""
-    data = open_data("digits", validation=validation)
-    normalization = Normalization.from_json(read(where, "normalization.json"))
-    examples = getattr(data, part)
-    images, labels = Batches(examples, normalization, batch_size=len(examples), train=False).batch(
-        0
-    )
-    with torch.no_grad():
-        right = growc.to_torch(growc.load(file)).eval()(images).argmax(1) == labels
-    return float(right.double().mean())
 
 
 def test_among_equally_accurate_models_the_loss_decides(tmp_path: Path) -> None:

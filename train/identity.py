@@ -132,7 +132,7 @@ def _require_extendable(
     folder: RunFolder, stored: Settings, given: Settings, progress: Progress
 ) -> None:
     change = f"{folder.path}: --updates cannot become {given.updates:,} after {stored.updates:,}"
-    if given.lr_schedule in ("linear", "cosine"):
+    if given.rates_depend_on_length:
         raise GrowcError(
             f"{change}: with --lr-schedule {given.lr_schedule} the learning rates of the updates "
             "made depend on the length of the run",

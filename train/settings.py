@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from ..compiler import VERIFY
 from ..ir import GrowcError
 from ..ir.diagnostics import did_you_mean
-from ..ir.toml import as_float, read_toml
+from ..ir.toml import KIND_WORDS, as_float, read_toml, shown, to_toml
 from ..passes.pipeline import parse_pipeline
 from .data.augmentation import CROPS
 from .data.normalization import KINDS
@@ -161,6 +160,11 @@ class Settings:
         if list(self.lr_steps) != sorted({s for s in self.lr_steps if s > 0}):
             raise WrongSetting("lr_steps", "must rise from 1", "as 3000 and 4500 do")
 
+    @property
+    def rates_depend_on_length(self) -> bool:
+        """Whether the learning rate of an update depends on how many there will be."""
+        return self.lr_schedule in ("linear", "cosine")
+
     def resolved(self, examples: int, epochs: int = EPOCHS) -> Settings:
         """With ``updates``, where they are not given, and ``evaluate_every`` for so many
         ``epochs`` of a training set of so many examples.
@@ -176,14 +180,8 @@ class Settings:
 
     def as_toml(self) -> str:
         """What ``growc train --config`` takes."""
-        lines = ["# What this run was told. `growc train --config` takes this file."]
-        for name, value in asdict(self).items():
-            if value is not None:
-                plain = list(value) if isinstance(value, tuple) else value
-                # TOML's texts are JSON's, but for one sign that must not stand for itself.
-                text = json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
-                lines.append(f"{name} = {text}")
-        return "\n".join(lines) + "\n"
+        comment = "What this run was told. `growc train --config` takes this file."
+        return to_toml([comment], asdict(self))
 
     @classmethod
     def from_toml(cls, path: Path) -> dict[str, Any]:
@@ -220,9 +218,9 @@ def _steps_as_text(path: Path, steps: list[Any]) -> str:
             )
         at, passes = step["at"], step["pass"]
         if type(at) is not int or at < 0:
-            raise GrowcError(f"{path}: `at` of `grow` is a whole number from 0, not {_shown(at)}")
+            raise GrowcError(f"{path}: `at` of `grow` is a whole number from 0, not {shown(at)}")
         if type(passes) is not str:
-            raise GrowcError(f"{path}: `pass` of `grow` is text, not {_shown(passes)}")
+            raise GrowcError(f"{path}: `pass` of `grow` is text, not {shown(passes)}")
         parse_pipeline(passes, f"{path}: grow")
         texts.append(f"at {at}: {passes}")
     return "; ".join(texts)
@@ -236,14 +234,9 @@ def _of_kind(path: Path, name: str, value: Any) -> Any:
     if float in kinds and type(value) is int:
         return as_float(value)
     if name == "lr_steps" or type(value) not in kinds:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        wanted = "a list of whole numbers" if name == "lr_steps" else names[kinds[0]]
-        raise GrowcError(f"{path}: `{name}` is {wanted}, not {_shown(value)}")
+        wanted = "a list of whole numbers" if name == "lr_steps" else KIND_WORDS[kinds[0]]
+        raise GrowcError(f"{path}: `{name}` is {wanted}, not {shown(value)}")
     return value
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Settings)}

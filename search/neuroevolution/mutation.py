@@ -175,7 +175,7 @@ def nowhere(graph: Graph, mutations: Sequence[Mutation]) -> tuple[str, ...]:
     said = []
     for mutation in mutations:
         reasons: dict[str, None] = {}
-        if not any(True for _ in _variants(graph, [mutation], (1.0,), reasons)):
+        if next(_variants(graph, [mutation], (1.0,), reasons), None) is None:
             said.append(
                 f"`{mutation.applied}` has no place in the first network: {next(iter(reasons))}"
             )

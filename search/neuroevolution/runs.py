@@ -192,7 +192,7 @@ def _require_going_on(
     """Raise :class:`GrowcError`, with ``help``, if a search that was told other options cannot go
     on with these."""
     require_same_search(where.path, told, evolution, help)
-    if told["iterations"] != evolution.iterations and settings.lr_schedule in ("linear", "cosine"):
+    if told["iterations"] != evolution.iterations and settings.rates_depend_on_length:
         raise GrowcError(
             f"{where.path}: --iterations cannot become {evolution.iterations} after "
             f"{told['iterations']}: with --lr-schedule {settings.lr_schedule} the learning rates "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from ...ir import GrowcError
 from ...ir.diagnostics import did_you_mean
-from ...ir.toml import as_float, read_toml
+from ...ir.toml import KIND_WORDS, as_float, read_toml, shown, to_toml
 from .mutation import Mutation, parse_mutations
 from .selection import WAYS
 
@@ -117,16 +116,11 @@ class Evolution:
 
     def as_toml(self) -> str:
         """What ``growc search neuroevolution --search-config`` takes."""
-        lines = [
-            "# What this neuroevolution was told, besides settings.toml.",
-            "# `growc search neuroevolution --search-config` takes this file.",
+        comments = [
+            "What this neuroevolution was told, besides settings.toml.",
+            "`growc search neuroevolution --search-config` takes this file.",
         ]
-        for name, value in asdict(self).items():
-            plain = list(value) if isinstance(value, tuple) else value
-            # TOML's texts are JSON's, but for one sign that must not stand for itself.
-            text = json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
-            lines.append(f"{name} = {text}")
-        return "\n".join(lines) + "\n"
+        return to_toml(comments, asdict(self))
 
     @classmethod
     def from_toml(cls, path: Path) -> dict[str, Any]:
@@ -148,8 +142,8 @@ class Evolution:
             elif kind is float and type(value) is int:
                 found[name] = as_float(value)
             if type(found[name]) is not kind:
-                said = json.dumps(value, default=str, ensure_ascii=False)
-                raise GrowcError(f"{path}: `{name}` is {_KINDS[kind]}, not {said}")
+                wanted = "a list of numbers" if kind is tuple else KIND_WORDS[kind]
+                raise GrowcError(f"{path}: `{name}` is {wanted}, not {shown(value)}")
             if name == "mutations":
                 parse_mutations(value, f"{path}: mutations")  # a mistake is in the file
         return found
@@ -169,13 +163,6 @@ class Evolution:
             raise GrowcError(f"{place}{message}", help=RESTORE) from error
 
 
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    tuple: "a list of numbers",
-}
 RESTORE = "restore the file; a search that was begun goes on as it was told then"
 LEAVE_OUT = "leave them out to go on as it was begun, or give another folder"
 UNDO = "undo the change in search.toml to go on as it was begun, or give another folder"
